@@ -1,0 +1,127 @@
+//! Every setting of the program, one section a stage. Precedence: `Default` < file < `--set key=value`.
+//!
+//! Files list only differences from the defaults; `wsi config` prints the whole truth; an unknown key fails with a
+//! suggestion. Paths are no settings: they are arguments of a call and never enter a digest or an output.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use toml::Value;
+
+use crate::encoders::EncoderSettings;
+use crate::tiling::TileSettings;
+
+/// All sections.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// One seed; every random stream is named and drawn from it.
+    pub seed: u64,
+    /// `wsi tile`.
+    pub tile: TileSettings,
+    /// `wsi extract`.
+    pub extract: ExtractSettings,
+}
+
+/// Settings of `wsi extract`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ExtractSettings {
+    /// The frozen network.
+    pub encoder: EncoderSettings,
+    /// Tiles per forward pass.
+    pub batch_size: usize,
+    /// Use random weights, seeded by `seed`, where no weight file is wanted; named in every output.
+    pub random_weights: bool,
+}
+
+impl Default for ExtractSettings {
+    fn default() -> Self {
+        Self { encoder: EncoderSettings::default(), batch_size: 32, random_weights: false }
+    }
+}
+
+impl Config {
+    /// Reads `file` (if any), applies `overrides` (`key.path=value`, the value in TOML; a bare word is a string).
+    ///
+    /// # Errors
+    /// An unreadable file, malformed TOML, an unknown key (with the nearest known one), a value of the wrong type.
+    pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Self> {
+        let mut tree = match file {
+            None => toml::Table::new(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings file '{}'", path.display()))?;
+                text.parse().with_context(|| format!("'{}' is not valid TOML", path.display()))?
+            }
+        };
+        for item in overrides {
+            let (key, value) = item.split_once('=').ok_or_else(|| anyhow!("--set wants key=value, not '{item}'"))?;
+            set(&mut tree, key.trim(), parse_value(value.trim()))?;
+        }
+        Self::resolve(tree)
+    }
+
+    /// Fills a tree of differences with the defaults.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn resolve(tree: toml::Table) -> Result<Self> {
+        serde_path_to_error::deserialize(Value::Table(tree)).map_err(|error| {
+            let path = error.path().to_string();
+            let message = error.inner().message().to_owned();
+            match suggestion(&message) {
+                Some(near) => anyhow!("settings: at '{path}': {message}; did you mean '{near}'?"),
+                None => anyhow!("settings: at '{path}': {message}"),
+            }
+        })
+    }
+
+    /// Every setting written out, as TOML.
+    ///
+    /// # Errors
+    /// None in practice: every section is plain data.
+    pub fn to_toml(&self) -> Result<String> {
+        Ok(toml::to_string_pretty(self)?)
+    }
+}
+
+/// Sets `key` (dotted) in the tree. Choosing another member of a family (`….name`) drops the settings of the former one.
+///
+/// # Errors
+/// A part of the path is no table.
+pub fn set(tree: &mut toml::Table, key: &str, value: Value) -> Result<()> {
+    let mut parts: Vec<&str> = key.split('.').collect();
+    let last = parts.pop().filter(|part| !part.is_empty()).ok_or_else(|| anyhow!("--set: '{key}' is not a key"))?;
+    let mut table = tree;
+    for part in parts {
+        let next = table.entry(part).or_insert_with(|| Value::Table(toml::Table::new()));
+        let Value::Table(next) = next else { bail!("--set: '{part}' in '{key}' is a value, not a section") };
+        table = next;
+    }
+    if last == "name" && table.get("name").is_some_and(|former| *former != value) {
+        table.clear();
+    }
+    table.insert(last.to_owned(), value);
+    Ok(())
+}
+
+/// A value as TOML; what is not TOML is taken as a string, so that `train.loss.name=ncmi` needs no quotes.
+pub fn parse_value(text: &str) -> Value {
+    format!("v = {text}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut table| table.remove("v"))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// serde's message lists the known names in backticks after the unknown one; the nearest is offered.
+fn suggestion(message: &str) -> Option<String> {
+    let mut words = message.split('`').skip(1).step_by(2);
+    let unknown = words.next()?;
+    words
+        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
+        .filter(|(distance, _)| *distance <= 3)
+        .min()
+        .map(|(_, known)| known.to_owned())
+}

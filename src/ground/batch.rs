@@ -1,0 +1,27 @@
+//! What flows through a model: a batch in, an output out. Slides and natural images meet here.
+
+use tch::Tensor;
+
+/// A batch of bags (`inputs [B,N,D]`, `mask [B,N]`) or of images (`inputs [B,3,H,W]`, no mask).
+#[derive(Debug)]
+pub struct Batch {
+    /// Bags `[B,N,D]`, zero-padded to the longest, or images `[B,3,H,W]`; f32.
+    pub inputs: Tensor,
+    /// `[B,N]` bool, true where a tile is; `None` for images.
+    pub mask: Option<Tensor>,
+    /// Class indices `[B]`, i64.
+    pub targets: Tensor,
+    /// Position of each row in its dataset.
+    pub rows: Vec<usize>,
+}
+
+/// What a model says of a batch.
+#[derive(Debug)]
+pub struct Output {
+    /// `[B,E]`: pooled and projected; what NCMI and the probes read.
+    pub embedding: Tensor,
+    /// `[B,C]`, only if the objective asked for a classification head.
+    pub logits: Option<Tensor>,
+    /// `[B,K,N]`, rows sum to 1 over N; only for aggregators that attend (K branches).
+    pub attention: Option<Tensor>,
+}

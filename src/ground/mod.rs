@@ -1,0 +1,9 @@
+//! What every room stands on: shapes, units, seeds, progress. Imports nothing of the crate.
+
+pub mod batch;
+pub mod device;
+pub mod interrupt;
+pub mod plan;
+pub mod progress;
+pub mod seed;
+pub mod units;

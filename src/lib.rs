@@ -1,0 +1,13 @@
+//! `wsi`: whole slides in, trustworthy numbers out.
+//!
+//! The river: slides → tiles → features → bags → a model with a loss → predictions → scores → a report.
+//! `docs/architecture.md` draws the rooms and who may import whom.
+
+pub mod registry;
+
+pub mod config;
+pub mod encoders;
+pub mod ground;
+pub mod store;
+pub mod tiling;
+pub mod tissue;

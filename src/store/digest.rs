@@ -1,0 +1,54 @@
+//! Names for content: sha256 of settings, files and slides.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+const FAST_WINDOW: u64 = 1 << 20;
+
+/// sha256 of bytes, hexadecimal.
+pub fn bytes(data: &[u8]) -> String {
+    hex(&Sha256::digest(data))
+}
+
+/// First 8 hexadecimal digits of the sha256 of a value's JSON; names a run folder.
+pub fn settings(value: &impl Serialize) -> Result<String> {
+    Ok(bytes(serde_json::to_string(value)?.as_bytes())[..8].to_owned())
+}
+
+/// sha256 of a whole file.
+///
+/// # Errors
+/// Names the file.
+pub fn file(path: &Path) -> Result<String> {
+    let mut source = File::open(path).with_context(|| format!("cannot open '{}'", path.display()))?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut source, &mut hash).with_context(|| format!("cannot read '{}'", path.display()))?;
+    Ok(hex(&hash.finalize()))
+}
+
+/// sha256 of a file's size, first and last MiB: a slide of many gigabytes is named in milliseconds.
+///
+/// # Errors
+/// Names the file.
+pub fn file_fast(path: &Path) -> Result<String> {
+    let context = || format!("cannot read '{}'", path.display());
+    let mut source = File::open(path).with_context(context)?;
+    let size = source.metadata().with_context(context)?.len();
+    let mut hash = Sha256::new();
+    hash.update(size.to_le_bytes());
+    std::io::copy(&mut (&mut source).take(FAST_WINDOW), &mut hash).with_context(context)?;
+    if size > 2 * FAST_WINDOW {
+        source.seek(SeekFrom::End(-(FAST_WINDOW as i64)))?;
+        std::io::copy(&mut source, &mut hash).with_context(context)?;
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,59 @@
+//! A file is whole or absent: temporary name, fsync, rename.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+
+/// Writes `path` through `fill`, which gets a temporary path in the same folder; on any error nothing stays behind.
+///
+/// # Errors
+/// Names the file; a folder that cannot be written is said so.
+pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    let name = path.file_name().ok_or_else(|| anyhow!("'{}' is not a file name", path.display()))?.to_string_lossy();
+    let temporary = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .suffix(".tmp")
+        .tempfile_in(folder)
+        .with_context(|| format!("cannot write into '{}'; check its permissions and free space", folder.display()))?
+        .into_temp_path();
+    fill(&temporary).with_context(|| format!("cannot write '{}'", path.display()))?;
+    File::open(&temporary)?.sync_all()?;
+    // Temporary files are private to their owner; outputs follow the usual rule for new files.
+    set_default_mode(&temporary)?;
+    temporary.persist(path).with_context(|| format!("cannot rename into '{}'", path.display()))?;
+    File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+/// [`write_whole`] for bytes already in memory.
+///
+/// # Errors
+/// As [`write_whole`].
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, |temporary| Ok(File::create(temporary)?.write_all(bytes)?))
+}
+
+/// Creates a folder and its parents.
+///
+/// # Errors
+/// Names the folder.
+pub fn create_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create the folder '{}'; check permissions, or choose another --out", folder.display()))
+}
+
+#[cfg(unix)]
+fn set_default_mode(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn set_default_mode(_: &Path) -> Result<()> {
+    Ok(())
+}

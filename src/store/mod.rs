@@ -1,0 +1,6 @@
+//! Everything that touches the disk: whole-or-absent files, run folders, bags, weights, tables.
+
+pub mod digest;
+pub mod files;
+pub mod run;
+pub mod table;

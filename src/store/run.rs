@@ -1,0 +1,188 @@
+//! A run folder: the same settings and inputs are the same folder, and nothing is done twice or overwritten.
+//!
+//! `config.toml` holds every setting written out, `log.jsonl` what happened, and `run.json`, written last, says that the
+//! folder is complete. A folder without `run.json` was interrupted and is continued.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::files;
+
+/// What identifies a run: the stage, its resolved settings and the digests of its inputs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Recipe {
+    /// The verb: `tile`, `extract`, `train`, `probe`, `report`.
+    pub stage: String,
+    /// Only the settings that can change this stage's output.
+    pub settings: Value,
+    /// Digest of each input by its role: `slides`, `labels`, `bags`, …
+    pub inputs: BTreeMap<String, String>,
+}
+
+impl Recipe {
+    /// 8 hexadecimal digits; equal recipes have equal digests.
+    ///
+    /// # Errors
+    /// Settings that cannot be written as JSON.
+    pub fn digest(&self) -> Result<String> {
+        super::digest::settings(self)
+    }
+}
+
+/// `run.json`: what a finished folder says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Summary {
+    /// Version of the program.
+    pub version: String,
+    /// The verb.
+    pub stage: String,
+    /// Digest of the recipe.
+    pub digest: String,
+    /// Digest of each input by its role.
+    pub inputs: BTreeMap<String, String>,
+    /// `done`, or `partial` when some items failed.
+    pub status: String,
+    /// Items that failed, with the reason.
+    pub failed: BTreeMap<String, String>,
+    /// Wall-clock seconds of the call that finished the folder.
+    pub seconds: f64,
+    /// The stage's own figures.
+    pub figures: Value,
+}
+
+/// What `Run::open` found.
+pub enum Opened {
+    /// Complete: nothing to do.
+    Done(Summary),
+    /// New or interrupted: work, then `finish`.
+    Work(Run),
+}
+
+/// An open run folder.
+pub struct Run {
+    /// The folder.
+    pub folder: PathBuf,
+    recipe: Recipe,
+    digest: String,
+    started: Instant,
+}
+
+impl Run {
+    /// Opens `folder` for the recipe.
+    ///
+    /// # Errors
+    /// The folder holds a run with other settings or inputs, or cannot be written.
+    pub fn open(folder: &Path, recipe: Recipe) -> Result<Opened> {
+        let digest = recipe.digest()?;
+        let marker = folder.join(RECIPE);
+        if let Ok(text) = std::fs::read_to_string(&marker) {
+            let earlier: Value =
+                serde_json::from_str(&text).with_context(|| format!("'{}' is damaged; remove the folder", marker.display()))?;
+            if earlier["digest"] != json!(digest) {
+                bail!(
+                    "'{}' holds a '{}' run with other settings or inputs ({} there, {digest} now); choose another --out",
+                    folder.display(),
+                    earlier["stage"].as_str().unwrap_or("?"),
+                    earlier["digest"].as_str().unwrap_or("?")
+                );
+            }
+            if let Some(summary) = summary(folder)?.filter(|s| s.status == "done") {
+                return Ok(Opened::Done(summary));
+            }
+        } else {
+            if folder.is_dir() && std::fs::read_dir(folder)?.next().is_some() {
+                bail!("'{}' is not empty and is no run of this program; choose another --out", folder.display());
+            }
+            files::create_folder(folder)?;
+            files::write_bytes(&folder.join("config.toml"), toml::to_string_pretty(&recipe.settings)?.as_bytes())?;
+            let text = json!({"digest": digest, "stage": recipe.stage, "inputs": recipe.inputs});
+            files::write_bytes(&marker, serde_json::to_string_pretty(&text)?.as_bytes())?;
+        }
+        let run = Self { folder: folder.to_owned(), recipe, digest, started: Instant::now() };
+        run.log("start", json!({"version": env!("CARGO_PKG_VERSION")}))?;
+        Ok(Opened::Work(run))
+    }
+
+    /// Path of an output inside the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The recipe's digest.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Appends one line to `log.jsonl`.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn log(&self, event: &str, fields: Value) -> Result<()> {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+        let mut line = json!({"time": (seconds * 1000.0).round() / 1000.0, "event": event});
+        if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {
+            line.extend(fields);
+        }
+        let path = self.path("log.jsonl");
+        let mut file =
+            OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("cannot append to '{}'", path.display()))?;
+        Ok(writeln!(file, "{line}")?)
+    }
+
+    /// Writes `run.json`. Some failed items make the status `partial`: a repeated call tries them again.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn finish(self, figures: Value, failed: BTreeMap<String, String>) -> Result<Summary> {
+        let summary = Summary {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            stage: self.recipe.stage.clone(),
+            digest: self.digest.clone(),
+            inputs: self.recipe.inputs.clone(),
+            status: if failed.is_empty() { "done" } else { "partial" }.to_owned(),
+            failed,
+            seconds: (self.started.elapsed().as_secs_f64() * 100.0).round() / 100.0,
+            figures,
+        };
+        self.log("finish", json!({"status": summary.status, "seconds": summary.seconds}))?;
+        files::write_bytes(&self.path(SUMMARY), serde_json::to_string_pretty(&summary)?.as_bytes())?;
+        Ok(summary)
+    }
+}
+
+const RECIPE: &str = "recipe.json";
+const SUMMARY: &str = "run.json";
+
+/// The summary of a finished folder; `None` while it is not finished.
+///
+/// # Errors
+/// A damaged `run.json`.
+pub fn summary(folder: &Path) -> Result<Option<Summary>> {
+    let path = folder.join(SUMMARY);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(serde_json::from_str(&text).with_context(|| format!("'{}' is damaged", path.display()))?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read '{}'", path.display())),
+    }
+}
+
+/// The summary of a folder that another stage reads.
+///
+/// # Errors
+/// The folder is no finished run of `stage`; a `partial` run is accepted, its failures are known.
+pub fn finished(folder: &Path, stage: &str) -> Result<Summary> {
+    let Some(summary) = summary(folder)? else {
+        bail!("'{}' is not a finished '{stage}' run (no run.json); run `wsi {stage}` to its end first", folder.display());
+    };
+    if summary.stage != stage {
+        bail!("'{}' is a '{}' run, a '{stage}' run was expected", folder.display(), summary.stage);
+    }
+    Ok(summary)
+}
