@@ -5,9 +5,11 @@
 
 pub mod registry;
 
+pub mod cli;
 pub mod config;
 pub mod encoders;
 pub mod ground;
+pub mod stages;
 pub mod store;
 pub mod tiling;
 pub mod tissue;

@@ -1,1 +1,21 @@
-fn main() {}
+//! The door: parse, run, print one error, return an exit code.
+//!
+//! 0 done · 1 failed · 2 wrong usage · 75 interrupted, the same command continues.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use wsi::ground::interrupt::{self, Interrupted};
+
+fn main() -> ExitCode {
+    let cli = wsi::cli::Cli::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).without_time().with_max_level(tracing::Level::INFO).init();
+    let outcome = interrupt::listen().map_err(anyhow::Error::from).and_then(|()| cli.run());
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            if error.is::<Interrupted>() { ExitCode::from(75) } else { ExitCode::FAILURE }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The words of the command line, one verb a file: clap types, each turned into settings and one call; no other logic.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::stages::Machine;
+
+mod config;
+
+/// Whole slides in, trustworthy numbers out.
+#[derive(Debug, Parser)]
+#[command(name = "wsi", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print every setting, resolved
+    Config(config::Arguments),
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// Whatever the verb reports; the caller prints it once.
+    pub fn run(self) -> Result<()> {
+        match self.verb {
+            Verb::Config(arguments) => arguments.run(),
+        }
+    }
+}
+
+/// Where settings come from.
+#[derive(Debug, Args)]
+struct SettingsArguments {
+    /// Settings file (TOML); lists only what differs from the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, for example train.loss.temperature=0.5; may be repeated, wins over the file
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl SettingsArguments {
+    /// `flags`: the verb's own flags as key and value; they win over `--set`.
+    fn load(&self, flags: &[(&str, Option<String>)]) -> Result<Config> {
+        let mut overrides = self.overrides.clone();
+        overrides.extend(flags.iter().filter_map(|(key, value)| value.as_ref().map(|value| format!("{key}={value}"))));
+        Config::load(self.config.as_deref(), &overrides)
+    }
+}
+
+/// Where the work runs; never changes a result.
+#[derive(Debug, Args)]
+struct MachineArguments {
+    /// cpu, cuda:N or auto
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+    /// Worker threads; 0 takes every processor this process may use
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+}
+
+impl MachineArguments {
+    fn machine(&self) -> Result<Machine> {
+        Machine::new(&self.device, self.threads)
+    }
+}

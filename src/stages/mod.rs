@@ -1,0 +1,42 @@
+//! One verb a file: open the run folder, do the work, close it. A stage reads files and writes files; nothing else joins two stages.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+
+use crate::store::run::Summary;
+
+/// Where a stage runs. Never part of a digest: the machine does not change the result.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// Where tensors live.
+    pub device: tch::Device,
+    /// Worker threads for decoding.
+    pub threads: usize,
+}
+
+impl Machine {
+    /// `device` as `ground::device::parse` reads it; `threads` 0 takes every processor this process may use.
+    ///
+    /// # Errors
+    /// An unknown device, or one that is not there.
+    pub fn new(device: &str, threads: usize) -> Result<Self> {
+        let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self { device: crate::ground::device::parse(device)?, threads: if threads == 0 { available } else { threads } })
+    }
+}
+
+/// A summary whose items all succeeded, or an error that repeats each failed item: partial failure is not exit 0.
+///
+/// # Errors
+/// Some items failed.
+pub fn complete(summary: Summary) -> Result<Summary> {
+    if summary.failed.is_empty() {
+        return Ok(summary);
+    }
+    bail!("{} of the {} stage's items failed; the others are complete:\n{}", summary.failed.len(), summary.stage, list(&summary.failed))
+}
+
+fn list(failed: &BTreeMap<String, String>) -> String {
+    failed.iter().map(|(item, reason)| format!("  {item}: {reason}")).collect::<Vec<_>>().join("\n")
+}
