@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use polars::prelude::*;
+use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, NamedFrom, SerReader, SerWriter};
 
 use super::files;
 
@@ -33,7 +33,7 @@ pub fn text(frame: &DataFrame, name: &str, path: &Path) -> Result<Vec<String>> {
         let present: Vec<String> = frame.get_column_names().iter().map(ToString::to_string).collect();
         anyhow!("'{}' has no column '{name}'; it has: {}", path.display(), present.join(", "))
     })?;
-    Ok(column.str()?.into_iter().map(|cell| cell.unwrap_or("").trim().to_owned()).collect())
+    Ok(column.str()?.iter().map(|cell| cell.unwrap_or("").trim().to_owned()).collect())
 }
 
 /// Whether the table has a column `name`.
