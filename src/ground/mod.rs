@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod device;
 pub mod interrupt;
+pub mod interval;
 pub mod plan;
 pub mod progress;
 pub mod seed;
