@@ -4,6 +4,7 @@ pub mod batch;
 pub mod device;
 pub mod distributions;
 pub mod interrupt;
+pub mod interval;
 pub mod linear;
 pub mod plan;
 pub mod progress;

@@ -36,6 +36,18 @@ pub fn text(frame: &DataFrame, name: &str, path: &Path) -> Result<Vec<String>> {
     Ok(column.str()?.iter().map(|cell| cell.unwrap_or("").trim().to_owned()).collect())
 }
 
+/// The column `name` as real numbers; an empty cell is NaN.
+///
+/// # Errors
+/// Names the missing column, or the row and the cell that is no number.
+pub fn real(frame: &DataFrame, name: &str, path: &Path) -> Result<Vec<f64>> {
+    let number = |(row, cell): (usize, String)| match cell.as_str() {
+        "" => Ok(f64::NAN),
+        cell => cell.parse().map_err(|_| anyhow!("'{}': column '{name}', row {}: '{cell}' is no number", path.display(), row + 1)),
+    };
+    text(frame, name, path)?.into_iter().enumerate().map(number).collect()
+}
+
 /// Whether the table has a column `name`.
 pub fn has(frame: &DataFrame, name: &str) -> bool {
     frame.column(name).is_ok()
