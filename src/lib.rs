@@ -5,11 +5,16 @@
 
 pub mod registry;
 
+pub mod aggregators;
 pub mod cli;
 pub mod config;
+pub mod datasets;
 pub mod encoders;
 pub mod ground;
+pub mod learn;
 pub mod losses;
+pub mod model;
+pub mod probes;
 pub mod stages;
 pub mod store;
 pub mod tiling;

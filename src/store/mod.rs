@@ -7,3 +7,4 @@ pub mod predictions;
 pub mod run;
 pub mod scores;
 pub mod table;
+pub mod tensors;
