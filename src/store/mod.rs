@@ -2,5 +2,8 @@
 
 pub mod digest;
 pub mod files;
+pub mod history;
+pub mod predictions;
 pub mod run;
+pub mod scores;
 pub mod table;
