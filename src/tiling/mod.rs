@@ -1,6 +1,7 @@
 //! From a tissue mask to tiles: a pure grid in true micrometres, then a bounded stream of pixels.
 
 pub mod grid;
+pub mod picture;
 pub mod stream;
 pub mod survey;
 

@@ -14,7 +14,7 @@ impl Binary {
         self.spread(radius, true)
     }
 
-    /// Fills gaps up to twice `radius` wide; the border of the picture counts as whatever is beside it.
+    /// Fills gaps up to twice `radius` wide, and up to `radius` at the border of the picture: tissue goes on beyond it.
     pub(super) fn close(&self, radius: usize) -> Self {
         self.spread(radius, true).spread(radius, false)
     }
@@ -92,8 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn closing_fills_gaps_and_keeps_edges() {
-        assert_eq!(line(".#..#....#.").close(1), line(".####....#."));
+    fn closing_fills_gaps() {
+        assert_eq!(line("..#..#....#..").close(1), line("..####....#.."));
+        assert_eq!(line(".#...").close(1), line("##..."), "up to the border");
         assert_eq!(line("...#...").dilate(2), line(".#####."));
         assert_eq!(line("...").close(5), line("..."));
     }
