@@ -15,6 +15,7 @@ pub mod learn;
 pub mod losses;
 pub mod model;
 pub mod probes;
+pub mod slides;
 pub mod stages;
 pub mod store;
 pub mod tiling;
