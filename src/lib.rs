@@ -9,6 +9,8 @@ pub mod cli;
 pub mod config;
 pub mod encoders;
 pub mod ground;
+pub mod losses;
+pub mod slides;
 pub mod stages;
 pub mod store;
 pub mod tiling;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, NamedFrom, SerReader, SerWriter};
+use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, SerReader, SerWriter};
 
 use super::files;
 
@@ -34,6 +34,18 @@ pub fn text(frame: &DataFrame, name: &str, path: &Path) -> Result<Vec<String>> {
         anyhow!("'{}' has no column '{name}'; it has: {}", path.display(), present.join(", "))
     })?;
     Ok(column.str()?.iter().map(|cell| cell.unwrap_or("").trim().to_owned()).collect())
+}
+
+/// The column `name` as real numbers; an empty cell is NaN.
+///
+/// # Errors
+/// Names the missing column, or the row and the cell that is no number.
+pub fn real(frame: &DataFrame, name: &str, path: &Path) -> Result<Vec<f64>> {
+    let number = |(row, cell): (usize, String)| match cell.as_str() {
+        "" => Ok(f64::NAN),
+        cell => cell.parse().map_err(|_| anyhow!("'{}': column '{name}', row {}: '{cell}' is no number", path.display(), row + 1)),
+    };
+    text(frame, name, path)?.into_iter().enumerate().map(number).collect()
 }
 
 /// Whether the table has a column `name`.
