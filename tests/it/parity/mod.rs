@@ -2,3 +2,5 @@
 
 pub mod case;
 pub mod fill;
+
+mod encoders;
