@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod encoders;
 pub mod ground;
+pub mod losses;
 pub mod metrics;
 pub mod stages;
 pub mod store;

@@ -2,8 +2,10 @@
 
 pub mod batch;
 pub mod device;
+pub mod distributions;
 pub mod interrupt;
 pub mod interval;
+pub mod linear;
 pub mod plan;
 pub mod progress;
 pub mod seed;

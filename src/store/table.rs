@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, NamedFrom, SerReader, SerWriter};
+use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, SerReader, SerWriter};
 
 use super::files;
 

@@ -1,4 +1,6 @@
 //! All integration tests in one binary: one link against libtorch. Every test owns its directory.
+#![allow(unreachable_pub)] // nothing is reached from outside a test binary
 
 mod data;
 mod metrics;
+mod parity;

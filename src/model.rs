@@ -1,0 +1,100 @@
+//! The model: encoder? → aggregator? → projection? → head?. Bags need the aggregator, images the encoder.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+use tch::nn;
+
+use crate::aggregators::{Aggregator, AggregatorSettings};
+use crate::encoders::{Encoder, EncoderSettings};
+use crate::ground::batch::{Batch, Output};
+use crate::ground::linear::Linear;
+
+/// Settings of `[train.model]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ModelSettings {
+    /// Pools bags; not used on images.
+    pub aggregator: AggregatorSettings,
+    /// Trained from the first pixel; not used on bags.
+    pub encoder: EncoderSettings,
+    /// A linear layer E→E after pooling.
+    ///
+    /// METHOD: a pooled ReLU embedding is non-negative, and NCMI's identity code then cannot separate the last direction:
+    /// training stops at two classes of three. A signed embedding removes that; cross-entropy gets the same layer, so that
+    /// the two are compared on the same model.
+    pub projection: bool,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            aggregator: AggregatorSettings::default(),
+            encoder: EncoderSettings::named("cifar-resnet18").unwrap_or_default(),
+            projection: true,
+        }
+    }
+}
+
+/// What flows in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Bags of features of this width (D).
+    Bags(i64),
+    /// Images.
+    Images,
+}
+
+/// A chain of optional links.
+pub struct Model {
+    encoder: Option<Box<dyn Encoder>>,
+    aggregator: Option<Box<dyn Aggregator>>,
+    projection: Option<Linear>,
+    head: Option<Linear>,
+    width: i64,
+}
+
+impl Model {
+    /// Builds the links that the input needs; `head` adds a classification layer for `classes`.
+    ///
+    /// # Errors
+    /// An encoder that cannot be built.
+    pub fn new(settings: &ModelSettings, input: Input, head: bool, classes: i64, path: &nn::Path) -> Result<Self> {
+        ensure!(classes >= 2, "at least 2 classes are needed, the labels have {classes}");
+        let (encoder, aggregator) = match input {
+            Input::Bags(features) => (None, Some(settings.aggregator.build(&(path / "aggregator"), features))),
+            Input::Images => (Some(settings.encoder.build(path / "encoder")), None),
+        };
+        let width = aggregator.as_ref().map(|a| a.width()).or(encoder.as_ref().map(|e| e.width())).expect("one of both is built");
+        Ok(Self {
+            encoder,
+            // METHOD: on images the embedding is the encoder's own (paper: the classifier is replaced by the identity).
+            projection: (settings.projection && aggregator.is_some()).then(|| Linear::new(&(path / "projection"), width, width, true)),
+            aggregator,
+            head: head.then(|| Linear::new(&(path / "head"), width, classes, true)),
+            width,
+        })
+    }
+
+    /// E
+    pub fn width(&self) -> i64 {
+        self.width
+    }
+
+    /// Bags `[B,N,D]` or images `[B,3,H,W]` → embedding, logits, attention.
+    pub fn forward(&self, batch: &Batch, train: bool) -> Output {
+        let (mut embedding, attention) = match (&self.aggregator, &self.encoder) {
+            (Some(aggregator), _) => {
+                let mask = batch.mask.as_ref().expect("a batch of bags has a mask");
+                let pooled = aggregator.pool(&batch.inputs, mask, train);
+                (pooled.embedding, pooled.attention)
+            }
+            (None, Some(encoder)) => (encoder.embed(&batch.inputs, train), None),
+            (None, None) => unreachable!("a model has an aggregator or an encoder"),
+        };
+        if let Some(projection) = &self.projection {
+            embedding = projection.forward(&embedding);
+        }
+        let logits = self.head.as_ref().map(|head| head.forward(&embedding));
+        Output { embedding, logits, attention }
+    }
+}

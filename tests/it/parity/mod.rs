@@ -1,0 +1,4 @@
+//! Golden tests: the same numbers as the reference implementations, case by case.
+
+pub mod case;
+pub mod fill;
