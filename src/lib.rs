@@ -13,6 +13,7 @@ pub mod encoders;
 pub mod ground;
 pub mod learn;
 pub mod losses;
+pub mod metrics;
 pub mod model;
 pub mod probes;
 pub mod slides;

@@ -2,4 +2,5 @@
 #![allow(unreachable_pub)] // nothing is reached from outside a test binary
 
 mod data;
+mod metrics;
 mod parity;
