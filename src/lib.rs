@@ -15,6 +15,7 @@ pub mod learn;
 pub mod losses;
 pub mod metrics;
 pub mod model;
+pub mod pipeline;
 pub mod probes;
 pub mod slides;
 pub mod stages;

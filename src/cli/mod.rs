@@ -6,10 +6,13 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
-use crate::stages::Machine;
+use crate::stages::{Data, Machine};
 
 mod config;
+mod probe;
+mod run;
 mod tile;
+mod train;
 
 /// Whole slides in, trustworthy numbers out.
 #[derive(Debug, Parser)]
@@ -23,6 +26,12 @@ pub struct Cli {
 enum Verb {
     /// Find tissue and lay the grid: slides to coordinates
     Tile(tile::Arguments),
+    /// Train a model on bags or images
+    Train(train::Arguments),
+    /// Judge a trained model on its test rows
+    Probe(probe::Arguments),
+    /// Run a pipeline: all stages, all settings of its sweep
+    Run(run::Arguments),
     /// Print every setting, resolved
     Config(config::Arguments),
 }
@@ -35,6 +44,9 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Tile(arguments) => arguments.run(),
+            Verb::Train(arguments) => arguments.run(),
+            Verb::Probe(arguments) => arguments.run(),
+            Verb::Run(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
         }
     }
@@ -74,5 +86,22 @@ struct MachineArguments {
 impl MachineArguments {
     fn machine(&self) -> Result<Machine> {
         Machine::new(&self.device, self.threads)
+    }
+}
+
+/// What is trained on.
+#[derive(Debug, Args)]
+struct DataArguments {
+    /// An extract run, a folder of bags, or the folder of an image set
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Table of labels (CSV), for bags
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+}
+
+impl DataArguments {
+    fn data(&self) -> Data {
+        Data { data: self.data.clone(), labels: self.labels.clone() }
     }
 }

@@ -103,7 +103,6 @@ pub struct Split {
 
 /// A patient as the split sees it.
 struct Group {
-    name: String,
     class: usize,
     rows: Vec<usize>,
 }
@@ -224,12 +223,12 @@ fn groups(dataset: &dyn Dataset, needed: usize, what: &str) -> Result<Vec<Group>
     }
     let classes = dataset.classes().len();
     let groups: Vec<Group> = rows
-        .into_iter()
-        .map(|(name, rows)| {
+        .into_values()
+        .map(|rows| {
             let mut counts = vec![0usize; classes];
             rows.iter().for_each(|&row| counts[dataset.targets()[row] as usize] += 1);
             let class = (0..classes).max_by_key(|&class| (counts[class], std::cmp::Reverse(class))).unwrap_or(0);
-            Group { name: name.to_owned(), class, rows }
+            Group { class, rows }
         })
         .collect();
     for (class, name) in dataset.classes().iter().enumerate() {
