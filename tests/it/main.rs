@@ -3,3 +3,4 @@
 
 mod data;
 mod parity;
+mod tissue;
