@@ -33,10 +33,11 @@ impl Cleaning {
     pub(super) fn apply(&self, pixels: &[Hsv], (width, height): (u32, u32), mpp: f64, threshold: f32) -> Mask {
         let binary = |cells| Binary { width: width as usize, height: height as usize, cells };
         let radius = |um: f64| (um / mpp).round() as usize;
+        let ink_radius = (self.ink_margin_um / mpp).ceil() as usize; // at least one pixel: ink's edge is paler than ink
         let ink = binary(pixels.iter().map(|&pixel| self.reject_ink && is_ink(pixel)).collect());
         let stained = pixels.iter().zip(&ink.cells).map(|(pixel, &ink)| !ink && pixel.saturation >= threshold);
         let mut tissue = binary(stained.collect()).close(radius(self.closing_um));
-        for (tissue, ink) in tissue.cells.iter_mut().zip(ink.dilate(radius(self.ink_margin_um)).cells) {
+        for (tissue, ink) in tissue.cells.iter_mut().zip(ink.dilate(ink_radius).cells) {
             *tissue &= !ink;
         }
         let smallest = (self.speck_um / mpp).powi(2).ceil() as usize;

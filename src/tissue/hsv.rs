@@ -20,8 +20,9 @@ pub struct HsvSettings {
 
 impl Default for HsvSettings {
     fn default() -> Self {
-        // METHOD: bare glass stays below 0.04 on the scanners seen, pale fat and eosin start at about 0.07.
-        Self { saturation: 0.06, cleaning: Cleaning::default() }
+        // METHOD: 99 % of bare glass stays below 0.035 on the scanners seen at 8 µm/px; pale eosin starts at about 0.07.
+        // Fat alone (0.03) cannot be told from glass by colour and comes in by closing, beside other tissue.
+        Self { saturation: 0.05, cleaning: Cleaning::default() }
     }
 }
 

@@ -9,7 +9,7 @@ use super::colour::Hsv;
 /// few tiles of haemorrhage rather than learning from handwriting.
 pub(super) fn is_ink(pixel: Hsv) -> bool {
     let Hsv { hue, saturation, value } = pixel;
-    let green = (75.0..195.0).contains(&hue) && saturation > 0.15;
+    let green = (75.0..195.0).contains(&hue) && saturation > 0.08;
     let blue = (195.0..225.0).contains(&hue) && saturation > 0.3 || (225.0..240.0).contains(&hue) && saturation > 0.7;
     let red = !(20.0..338.0).contains(&hue) && saturation > 0.78;
     let black = value < 0.3;
