@@ -1,6 +1,9 @@
 //! One verb a file: open the run folder, do the work, close it. A stage reads files and writes files; nothing else joins two stages.
 
+pub mod extract;
+mod frozen;
 pub mod tile;
+pub mod weights;
 
 use std::collections::BTreeMap;
 
