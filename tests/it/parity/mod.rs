@@ -3,4 +3,6 @@
 pub mod case;
 pub mod fill;
 
+mod aggregators;
 mod encoders;
+mod losses;
