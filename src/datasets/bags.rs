@@ -33,7 +33,8 @@ impl Bags {
     /// A labelled slide without a bag, a bag without tiles, bags of different widths: each by its name.
     pub fn read(folder: &Path, cohort: Cohort) -> Result<Self> {
         let paths: Vec<_> = cohort.slides.iter().map(|slide| folder.join(format!("{}.h5", slide.slide))).collect();
-        let missing: Vec<&str> = cohort.slides.iter().zip(&paths).filter(|(_, path)| !path.is_file()).map(|(s, _)| s.slide.as_str()).collect();
+        let missing: Vec<&str> =
+            cohort.slides.iter().zip(&paths).filter(|(_, path)| !path.is_file()).map(|(s, _)| s.slide.as_str()).collect();
         if let Some(first) = missing.first() {
             bail!(
                 "slide '{first}' is in the labels but has no bag in '{}' ({} such slides of {}); extract it, or remove its row",
@@ -49,7 +50,11 @@ impl Bags {
         let read = paths.par_iter().map(|path| bag::read_features(path)).collect::<Result<Vec<_>>>()?;
         let width = read.first().map(|features| features.width).context("the labels name no slide")?;
         for (features, slide) in read.iter().zip(&cohort.slides) {
-            ensure!(!features.values.is_empty(), "the bag of slide '{}' has no tiles; remove its row from the labels or tile it again", slide.slide);
+            ensure!(
+                !features.values.is_empty(),
+                "the bag of slide '{}' has no tiles; remove its row from the labels or tile it again",
+                slide.slide
+            );
             ensure!(
                 features.width == width,
                 "the bag of slide '{}' has {} features a tile, the others have {width}; extract all with one encoder",

@@ -35,7 +35,8 @@ impl Cifar {
     /// A missing file, a size that is no multiple of a record, a label beyond the class names: each named.
     pub fn read(folder: &Path) -> Result<Self> {
         let names = folder.join("fine_label_names.txt");
-        let text = std::fs::read_to_string(&names).with_context(|| format!("cannot read '{}'; give the folder of the binary layout", names.display()))?;
+        let text = std::fs::read_to_string(&names)
+            .with_context(|| format!("cannot read '{}'; give the folder of the binary layout", names.display()))?;
         let classes: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
         let mut all = Self { classes, pixels: Vec::new(), ids: Vec::new(), targets: Vec::new(), part: Vec::new() };
         for part in ["train", "test"] {
@@ -54,7 +55,12 @@ impl Cifar {
         );
         for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
             let label = i64::from(record[1]);
-            ensure!((label as usize) < self.classes.len(), "'{}': record {index} has the label {label}, there are {} classes", path.display(), self.classes.len());
+            ensure!(
+                (label as usize) < self.classes.len(),
+                "'{}': record {index} has the label {label}, there are {} classes",
+                path.display(),
+                self.classes.len()
+            );
             self.targets.push(label);
             self.ids.push(format!("{part}/{index:05}"));
             self.part.push(part.to_owned());
@@ -102,7 +108,10 @@ impl Dataset for Cifar {
         });
         let targets: Vec<i64> = rows.iter().map(|&row| self.targets[row]).collect();
         Ok(Batch {
-            inputs: Tensor::from_slice(&values).view([rows.len() as i64, 3, SIDE as i64, SIDE as i64]).to_kind(Kind::Float).to_device(device),
+            inputs: Tensor::from_slice(&values)
+                .view([rows.len() as i64, 3, SIDE as i64, SIDE as i64])
+                .to_kind(Kind::Float)
+                .to_device(device),
             mask: None,
             targets: Tensor::from_slice(&targets).to_device(device),
             rows: rows.to_vec(),
@@ -117,7 +126,8 @@ mod tests {
     fn folder(records: usize, extra: usize) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("fine_label_names.txt"), "apple\nbear\n").unwrap();
-        let mut bytes: Vec<u8> = (0..records).flat_map(|r| [9, (r % 2) as u8].into_iter().chain((0..PIXELS).map(|p| (p % 251) as u8))).collect();
+        let mut bytes: Vec<u8> =
+            (0..records).flat_map(|r| [9, (r % 2) as u8].into_iter().chain((0..PIXELS).map(|p| (p % 251) as u8))).collect();
         bytes.extend(std::iter::repeat_n(0, extra));
         for part in ["train.bin", "test.bin"] {
             std::fs::write(folder.path().join(part), &bytes).unwrap();

@@ -76,10 +76,21 @@ impl Cohort {
         let mut slides = Vec::with_capacity(slide.len());
         for row in 0..slide.len() {
             if slide[row].is_empty() || patient[row].is_empty() || label[row].is_empty() {
-                bail!("'{}': row {} (slide '{}') has an empty slide, patient or label; fill it or remove the row", path.display(), row + 2, slide[row]);
+                bail!(
+                    "'{}': row {} (slide '{}') has an empty slide, patient or label; fill it or remove the row",
+                    path.display(),
+                    row + 2,
+                    slide[row]
+                );
             }
             let Some(target) = classes.iter().position(|class| *class == label[row]) else {
-                bail!("'{}': slide '{}' has the label '{}', which is not one of cohort.classes: {}", path.display(), slide[row], label[row], classes.join(", "));
+                bail!(
+                    "'{}': slide '{}' has the label '{}', which is not one of cohort.classes: {}",
+                    path.display(),
+                    slide[row],
+                    label[row],
+                    classes.join(", ")
+                );
             };
             let columns = names.iter().zip(&cells).map(|(name, cells)| (name.clone(), cells[row].clone())).collect();
             slides.push(Labelled { slide: slide[row].clone(), patient: patient[row].clone(), target: target as i64, columns });

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Dataset;
 use crate::ground::seed;
+use crate::store::digest;
 use crate::store::scores::SplitKind;
 use crate::store::table::{self, Cells};
-use crate::store::digest;
 
 crate::registry! {
     /// Splits, by the `name` in `[split]`.
@@ -115,7 +115,12 @@ impl SplitSettings {
     pub fn divide(&self, dataset: &dyn Dataset, seed: u64) -> Result<Split> {
         let (name, kind, fold, folds, test, valid) = match self {
             Self::KFold(s) => {
-                ensure!(s.folds >= 2 && s.fold < s.folds, "split: fold {} of {} folds; folds count from 0 and are at least 2", s.fold, s.folds);
+                ensure!(
+                    s.folds >= 2 && s.fold < s.folds,
+                    "split: fold {} of {} folds; folds count from 0 and are at least 2",
+                    s.fold,
+                    s.folds
+                );
                 let name = format!("{}-fold by patient, fold {} of {}, seed {seed}", s.folds, s.fold, s.folds);
                 let needed = s.folds.max(2 + usize::from(s.validation > 0.0));
                 let groups = groups(dataset, needed, &format!("{}-fold by patient", s.folds))?;
@@ -283,7 +288,10 @@ fn by_column(dataset: &dyn Dataset, column: &str, values: &[String]) -> Result<B
     for value in values {
         if !cells.contains(value) {
             let known: BTreeSet<&String> = cells.iter().collect();
-            bail!("split: no slide has '{value}' in column '{column}'; it holds: {}", known.into_iter().cloned().collect::<Vec<_>>().join(", "));
+            bail!(
+                "split: no slide has '{value}' in column '{column}'; it holds: {}",
+                known.into_iter().cloned().collect::<Vec<_>>().join(", ")
+            );
         }
     }
     Ok((0..cells.len()).filter(|&row| values.contains(&cells[row])).collect())

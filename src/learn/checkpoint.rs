@@ -31,7 +31,11 @@ pub fn save(folder: &Path, learner: &Learner, optimizer: &dyn Optimizer, state: 
     if let Some((epoch, tensors)) = &state.best {
         tensors::write(&folder.join(BEST), tensors, &json!({"epoch": epoch}))?;
     }
-    let history: Vec<Value> = state.history.iter().map(|e| json!([e.epoch, e.learning_rate, e.train_loss, e.valid_loss, e.valid_macro_f1, e.valid_macro_auc])).collect();
+    let history: Vec<Value> = state
+        .history
+        .iter()
+        .map(|e| json!([e.epoch, e.learning_rate, e.train_loss, e.valid_loss, e.valid_macro_f1, e.valid_macro_auc]))
+        .collect();
     tensors::write(&folder.join(LAST), &last, &json!({"epoch": state.history.len(), "best": best, "history": history}))
 }
 
@@ -56,7 +60,8 @@ pub fn resume(folder: &Path, learner: &Learner, optimizer: &mut dyn Optimizer) -
     copy_into(learner, &all, &path)?;
     optimizer.restore(&optimizer_state);
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
-    let lines = note["history"].as_array().with_context(|| format!("'{}' has no history; it is no checkpoint of `wsi train`", path.display()))?;
+    let lines =
+        note["history"].as_array().with_context(|| format!("'{}' has no history; it is no checkpoint of `wsi train`", path.display()))?;
     let history = lines
         .iter()
         .map(|line| Epoch {
@@ -101,7 +106,13 @@ fn copy_into(learner: &Learner, tensors: &BTreeMap<String, Tensor>, path: &Path)
     }
     for (name, variable) in variables {
         let tensor = &tensors[&name];
-        ensure!(tensor.size() == variable.size(), "'{}': '{name}' is {:?} there and {:?} here", path.display(), tensor.size(), variable.size());
+        ensure!(
+            tensor.size() == variable.size(),
+            "'{}': '{name}' is {:?} there and {:?} here",
+            path.display(),
+            tensor.size(),
+            variable.size()
+        );
         no_grad(|| variable.shallow_clone().copy_(tensor));
     }
     Ok(())

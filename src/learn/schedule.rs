@@ -73,7 +73,9 @@ mod tests {
     fn steps_take_effect_at_the_milestone_epoch() {
         let schedule = ScheduleSettings::MultiStep(MultiStep { factor: 0.2, warm_up: 1.0, ..Default::default() });
         let rate = |epoch: f64| 0.1 * schedule.share(epoch - 1.0, 200);
-        for (epoch, expected) in [(1.0, 0.0), (2.0, 0.1), (59.0, 0.1), (60.0, 0.02), (119.0, 0.02), (120.0, 0.004), (160.0, 0.0008), (200.0, 0.0008)] {
+        for (epoch, expected) in
+            [(1.0, 0.0), (2.0, 0.1), (59.0, 0.1), (60.0, 0.02), (119.0, 0.02), (120.0, 0.004), (160.0, 0.0008), (200.0, 0.0008)]
+        {
             assert!((rate(epoch) - expected).abs() < 1e-12, "epoch {epoch}");
         }
     }

@@ -27,7 +27,9 @@ pub fn execute(pipeline: &Pipeline, machine: &Machine) -> Result<Outcome> {
     let mut jobs = Jobs { pipeline, machine, folders: BTreeMap::new() };
     let mut probes: Vec<PathBuf> = Vec::new();
     for (index, config) in pipeline.runs.iter().enumerate() {
-        let probe = jobs.one_run(config).with_context(|| format!("run {} of {} of pipeline '{}'", index + 1, pipeline.runs.len(), pipeline.name))?;
+        let probe = jobs
+            .one_run(config)
+            .with_context(|| format!("run {} of {} of pipeline '{}'", index + 1, pipeline.runs.len(), pipeline.name))?;
         if let Some(probe) = probe.filter(|probe| !probes.contains(probe)) {
             probes.push(probe);
         }
@@ -56,26 +58,49 @@ impl Jobs<'_> {
                 "tile" => {
                     let inputs = tile::Inputs { slides: self.slides()? };
                     let key = serde_json::to_string(&("tile", &config.tile))?;
-                    tiles = Some(self.job(key, config.tile.tissue.name(), || tile::recipe(config, &inputs), |out, machine| tile::run(config, &inputs, out, machine))?);
+                    tiles = Some(self.job(
+                        key,
+                        config.tile.tissue.name(),
+                        || tile::recipe(config, &inputs),
+                        |out, machine| tile::run(config, &inputs, out, machine),
+                    )?);
                 }
                 "extract" => {
-                    let inputs = extract::Inputs { slides: self.slides()?, tiles: tiles.clone().context("the stage 'extract' needs 'tile' before it")? };
+                    let inputs = extract::Inputs {
+                        slides: self.slides()?,
+                        tiles: tiles.clone().context("the stage 'extract' needs 'tile' before it")?,
+                    };
                     let key = serde_json::to_string(&("extract", &config.extract, config.seed, &inputs.tiles))?;
                     let label = config.extract.encoder.name();
-                    bags = Some(self.job(key, label, || extract::recipe(config, &inputs), |out, machine| extract::run(config, &inputs, out, machine))?);
+                    bags = Some(self.job(
+                        key,
+                        label,
+                        || extract::recipe(config, &inputs),
+                        |out, machine| extract::run(config, &inputs, out, machine),
+                    )?);
                 }
                 "train" => {
                     let inputs = self.data(config, bags.as_ref())?;
                     let key = serde_json::to_string(&("train", config.seed, &config.cohort, &config.split, &config.train, &bags))?;
                     let label = label(config);
-                    trained = Some(self.job(key, &label, || train::recipe(config, &inputs), |out, machine| train::run(config, &inputs, out, machine))?);
+                    trained = Some(self.job(
+                        key,
+                        &label,
+                        || train::recipe(config, &inputs),
+                        |out, machine| train::run(config, &inputs, out, machine),
+                    )?);
                 }
                 "probe" => {
                     let train = trained.clone().context("the stage 'probe' needs 'train' before it")?;
                     let inputs = probe::Inputs { train, data: self.data(config, bags.as_ref())?, tiles: tiles.clone() };
                     let key = serde_json::to_string(&("probe", &config.probe, &inputs.train))?;
                     let label = label(config);
-                    probed = Some(self.job(key, &label, || probe::recipe(config, &inputs), |out, machine| probe::run(config, &inputs, out, machine))?);
+                    probed = Some(self.job(
+                        key,
+                        &label,
+                        || probe::recipe(config, &inputs),
+                        |out, machine| probe::run(config, &inputs, out, machine),
+                    )?);
                 }
                 _ => {}
             }

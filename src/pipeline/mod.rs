@@ -64,7 +64,8 @@ impl Pipeline {
     /// An unknown key, stage or setting; a cohort folder that is not there.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the pipeline '{}'", path.display()))?;
-        let mut file: File = toml::from_str(&text).map_err(|error| anyhow::anyhow!("pipeline '{}': {}", path.display(), error.message()))?;
+        let mut file: File =
+            toml::from_str(&text).map_err(|error| anyhow::anyhow!("pipeline '{}': {}", path.display(), error.message()))?;
         let mut settings = Vec::new();
         for item in overrides {
             match item.split_once('=') {
@@ -104,7 +105,12 @@ impl Pipeline {
 fn stages(named: &[String]) -> Result<Vec<&'static str>> {
     let places = named
         .iter()
-        .map(|name| STAGES.iter().position(|known| known == name).with_context(|| format!("stage '{name}' is not known; there are: {}", STAGES.join(", "))))
+        .map(|name| {
+            STAGES
+                .iter()
+                .position(|known| known == name)
+                .with_context(|| format!("stage '{name}' is not known; there are: {}", STAGES.join(", ")))
+        })
         .collect::<Result<Vec<_>>>()?;
     ensure!(places.is_sorted() && !places.is_empty(), "stages must be in the order {}", STAGES.join(", "));
     Ok(places.into_iter().map(|place| STAGES[place]).collect())

@@ -42,6 +42,9 @@ mod tests {
         let sweep: Sweep = toml::from_str("group = 'g'\n[set]\n'a.b' = [1, 2]\nc = ['x', 'y', 'z']\nd = true").expect("a sweep");
         let points = points(&[sweep]);
         assert_eq!(points.len(), 6);
-        assert_eq!(points[1][1..], [("a.b".to_owned(), Value::Integer(1)), ("c".to_owned(), Value::String("y".into())), ("d".to_owned(), Value::Boolean(true))]);
+        assert_eq!(
+            points[1][1..],
+            [("a.b".to_owned(), Value::Integer(1)), ("c".to_owned(), Value::String("y".into())), ("d".to_owned(), Value::Boolean(true))]
+        );
     }
 }

@@ -35,7 +35,15 @@ pub struct LinearProbeSettings {
 impl Default for LinearProbeSettings {
     fn default() -> Self {
         // METHOD: raw embeddings, since standardising lowered the scores of both losses where it was measured (methods §5).
-        Self { learning_rates: vec![0.1], momentum: 0.9, epochs: 100, batch_size: 64, milestones: vec![60, 75, 90], decay: 0.2, standardise: false }
+        Self {
+            learning_rates: vec![0.1],
+            momentum: 0.9,
+            epochs: 100,
+            batch_size: 64,
+            milestones: vec![60, 75, 90],
+            decay: 0.2,
+            standardise: false,
+        }
     }
 }
 
@@ -51,7 +59,14 @@ impl LinearProbe {
     ///
     /// # Errors
     /// No embeddings, or a loss that is not finite.
-    pub fn fit(embeddings: &Tensor, targets: &Tensor, classes: usize, settings: &LinearProbeSettings, learning_rate: f64, seed: u64) -> Result<Self> {
+    pub fn fit(
+        embeddings: &Tensor,
+        targets: &Tensor,
+        classes: usize,
+        settings: &LinearProbeSettings,
+        learning_rate: f64,
+        seed: u64,
+    ) -> Result<Self> {
         let (count, width) = embeddings.size2()?;
         ensure!(count > 0, "linear probe: no training embeddings");
         let embeddings = embeddings.to_kind(Kind::Float);
@@ -118,7 +133,8 @@ mod tests {
             let _ = layer.weight.shallow_clone().zero_();
             let _ = bias.shallow_clone().zero_();
         });
-        let mut sgd = OptimizerSettings::Sgd(SgdSettings { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 }).build(store.variables().into_iter().collect());
+        let mut sgd = OptimizerSettings::Sgd(SgdSettings { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 })
+            .build(store.variables().into_iter().collect());
         let loss = layer.forward(&Tensor::from_slice(&[1.0f32, 2.0]).view([1, 2])).cross_entropy_for_logits(&Tensor::from_slice(&[0i64]));
         loss.backward();
         sgd.step(0.1);

@@ -159,7 +159,8 @@ fn judge(targets: &[usize], probabilities: &[Vec<f64>], classes: usize, groups: 
     let decided: Vec<usize> = probabilities.iter().map(|row| argmax(row)).collect();
     let confusion = Confusion::new(targets, &decided, classes);
     let ranking = OneVsRest::new(targets, probabilities);
-    let f1 = |rows: &[usize]| Some(Confusion::of(rows.iter().map(|&row| (targets[row], decided[row])), classes).macro_f1(LabelSet::Observed));
+    let f1 =
+        |rows: &[usize]| Some(Confusion::of(rows.iter().map(|&row| (targets[row], decided[row])), classes).macro_f1(LabelSet::Observed));
     DecisionScores {
         macro_f1: bootstrap::clustered(groups, resamples, seed, f1),
         macro_auc: bootstrap::clustered(groups, resamples, seed, |rows| Some(macro_mean(&ranking.per_class_of(rows)))),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::json;
 
-pub use super::data::Data as Inputs;
 use super::Machine;
+pub use super::data::Data as Inputs;
 use crate::config::Config;
 use crate::learn::fit::{Training, fit};
 use crate::learn::{Learner, checkpoint};
@@ -48,7 +48,8 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     if !state.history.is_empty() {
         run.log("resume", json!({"epoch": state.history.len()}))?;
     }
-    let training = Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: machine.device };
+    let training =
+        Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: machine.device };
     let mut saved = Instant::now();
     fit(&mut learner, optimizer.as_mut(), &training, settings, &mut state, &mut |learner, optimizer, state| {
         if let Some(line) = state.history.last() {

@@ -108,6 +108,9 @@ mod tests {
         write(&second, &tensors, &note).unwrap();
         assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
         let (back, read_note) = read(&first).unwrap();
-        assert_eq!((back["b"].size(), back["b"].double_value(&[1, 0]), back["a"].int64_value(&[0]), read_note), (vec![2, 1], -2.0, 7, note));
+        assert_eq!(
+            (back["b"].size(), back["b"].double_value(&[1, 0]), back["a"].int64_value(&[0]), read_note),
+            (vec![2, 1], -2.0, 7, note)
+        );
     }
 }

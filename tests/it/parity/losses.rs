@@ -16,20 +16,25 @@ use super::case::{Case, Limit, Outcome, each_named};
 #[test]
 fn parity_losses() {
     // `cmi_metrics_*` are data-set metrics and have a test of their own.
-    each_named("parity::losses", "losses", |name| !name.starts_with("cmi_metrics_"), |case| {
-        let hyper = case.hyper();
-        for kind in [Kind::Double, Kind::Float] {
-            match () {
-                () if !case.name.starts_with("ncmi_") => return Outcome::NotBuilt,
-                () if hyper.get("decays").is_some() => centre(case, kind),
-                () if hyper.get("net_sgd").is_some() => trajectory(case, kind),
-                () if hyper.get("N").is_some() => evaluation(case, kind),
-                () if hyper.get("cmi_add").is_some() => one_batch(case, kind),
-                () => case.problem("nothing in `hyper` tells what kind of NCMI case this is".into()),
+    each_named(
+        "parity::losses",
+        "losses",
+        |name| !name.starts_with("cmi_metrics_"),
+        |case| {
+            let hyper = case.hyper();
+            for kind in [Kind::Double, Kind::Float] {
+                match () {
+                    () if !case.name.starts_with("ncmi_") => return Outcome::NotBuilt,
+                    () if hyper.get("decays").is_some() => centre(case, kind),
+                    () if hyper.get("net_sgd").is_some() => trajectory(case, kind),
+                    () if hyper.get("N").is_some() => evaluation(case, kind),
+                    () if hyper.get("cmi_add").is_some() => one_batch(case, kind),
+                    () => case.problem("nothing in `hyper` tells what kind of NCMI case this is".into()),
+                }
             }
-        }
-        Outcome::Compared
-    });
+            Outcome::Compared
+        },
+    );
 }
 
 /// The loss under test with its store, so that tests can set and read its tensors by name.
@@ -141,7 +146,8 @@ fn one_batch(case: &Case, kind: Kind) {
             let log_p = bench.loss.log_distribution(&output(&input));
             let log_q = map(config["proj"].as_str().unwrap()).log(&bench.tensor("centroids"));
             let parts = ratios(&log_p, &log_q, &targets);
-            let found = [("cmi", parts.cmi), ("sep", parts.sep), ("P", log_p.exp()), ("Q", log_q.exp()), ("center", bench.tensor("centre"))];
+            let found =
+                [("cmi", parts.cmi), ("sep", parts.sep), ("P", log_p.exp()), ("Q", log_q.exp()), ("center", bench.tensor("centre"))];
             for (name, ours) in found.iter().filter(|(name, _)| case.has(&tag(name))) {
                 case.compare(&tag(name), ours, loss_limit);
             }
