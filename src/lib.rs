@@ -11,6 +11,7 @@ pub mod encoders;
 pub mod ground;
 pub mod losses;
 pub mod metrics;
+pub mod render;
 pub mod stages;
 pub mod store;
 pub mod tiling;

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::stages::Machine;
 
 mod config;
+mod report;
 
 /// Whole slides in, trustworthy numbers out.
 #[derive(Debug, Parser)]
@@ -20,6 +21,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Put the scores of many runs on one page
+    Report(report::Arguments),
     /// Print every setting, resolved
     Config(config::Arguments),
 }
@@ -31,6 +34,7 @@ impl Cli {
     /// Whatever the verb reports; the caller prints it once.
     pub fn run(self) -> Result<()> {
         match self.verb {
+            Verb::Report(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
         }
     }

@@ -222,7 +222,8 @@ impl Loss for Ncmi {
 
     fn forward(&mut self, output: &Output, targets: &Tensor) -> Terms {
         // METHOD: divergences between neighbouring centroids are about 1e-3 nats, so half precision is not enough here.
-        let embedding = if output.embedding.kind() == Kind::Double { output.embedding.shallow_clone() } else { output.embedding.to_kind(Kind::Float) };
+        let embedding =
+            if output.embedding.kind() == Kind::Double { output.embedding.shallow_clone() } else { output.embedding.to_kind(Kind::Float) };
         if self.settings.centring != Centring::Off {
             self.move_centre(&embedding.detach().mean_dim(0, false, None::<Kind>));
         }

@@ -3,6 +3,7 @@
 pub mod digest;
 pub mod files;
 pub mod history;
+pub mod pooled;
 pub mod predictions;
 pub mod run;
 pub mod scores;
