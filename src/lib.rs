@@ -18,6 +18,7 @@ pub mod model;
 pub mod pipeline;
 pub mod probes;
 pub mod slides;
+pub mod render;
 pub mod stages;
 pub mod store;
 pub mod tiling;

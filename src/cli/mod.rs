@@ -13,6 +13,7 @@ mod probe;
 mod run;
 mod tile;
 mod train;
+mod report;
 
 /// Whole slides in, trustworthy numbers out.
 #[derive(Debug, Parser)]
@@ -32,6 +33,8 @@ enum Verb {
     Probe(probe::Arguments),
     /// Run a pipeline: all stages, all settings of its sweep
     Run(run::Arguments),
+    /// Put the scores of many runs on one page
+    Report(report::Arguments),
     /// Print every setting, resolved
     Config(config::Arguments),
 }
@@ -47,6 +50,7 @@ impl Cli {
             Verb::Train(arguments) => arguments.run(),
             Verb::Probe(arguments) => arguments.run(),
             Verb::Run(arguments) => arguments.run(),
+            Verb::Report(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
         }
     }
