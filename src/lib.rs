@@ -13,5 +13,6 @@ pub mod losses;
 pub mod slides;
 pub mod stages;
 pub mod store;
+pub mod synth;
 pub mod tiling;
 pub mod tissue;

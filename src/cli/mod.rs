@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::stages::Machine;
 
 mod config;
+mod synth;
 mod tile;
 
 /// Whole slides in, trustworthy numbers out.
@@ -23,6 +24,8 @@ pub struct Cli {
 enum Verb {
     /// Find tissue and lay the grid: slides to coordinates
     Tile(tile::Arguments),
+    /// Make a small synthetic cohort
+    Synth(synth::Arguments),
     /// Print every setting, resolved
     Config(config::Arguments),
 }
@@ -35,6 +38,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Tile(arguments) => arguments.run(),
+            Verb::Synth(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
         }
     }
