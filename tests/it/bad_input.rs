@@ -13,7 +13,7 @@ fn complaint(slides: &Path, out: &Path, more: &[&str], item: &str) -> String {
     let said = said(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(!said.contains("panicked"), "{said}");
-    said.lines().filter(|line| line.contains(item)).next_back().unwrap_or_else(|| panic!("nothing names '{item}':\n{said}")).to_owned()
+    said.lines().rfind(|line| line.contains(item)).unwrap_or_else(|| panic!("nothing names '{item}':\n{said}")).to_owned()
 }
 
 fn bad_files(data: &Path) -> Vec<PathBuf> {
