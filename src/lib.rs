@@ -21,5 +21,6 @@ pub mod slides;
 pub mod render;
 pub mod stages;
 pub mod store;
+pub mod synth;
 pub mod tiling;
 pub mod tissue;

@@ -11,6 +11,7 @@ use crate::stages::{Data, Machine};
 mod config;
 mod probe;
 mod run;
+mod synth;
 mod tile;
 mod train;
 mod report;
@@ -35,6 +36,8 @@ enum Verb {
     Run(run::Arguments),
     /// Put the scores of many runs on one page
     Report(report::Arguments),
+    /// Make a small synthetic cohort
+    Synth(synth::Arguments),
     /// Print every setting, resolved
     Config(config::Arguments),
 }
@@ -51,6 +54,7 @@ impl Cli {
             Verb::Probe(arguments) => arguments.run(),
             Verb::Run(arguments) => arguments.run(),
             Verb::Report(arguments) => arguments.run(),
+            Verb::Synth(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
         }
     }
