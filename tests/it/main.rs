@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod data;
+mod house;
 mod metrics;
 mod parity;
 mod program;
