@@ -10,3 +10,4 @@ mod program;
 mod synth;
 mod tile;
 mod tissue;
+mod train;
