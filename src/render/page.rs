@@ -10,6 +10,9 @@ use crate::store::scores::Decision;
 
 const STYLE: &str = include_str!("style.css");
 
+/// Recipes whose curves are open from the start.
+const PANELS: usize = 4;
+
 /// The whole page as HTML; refers to nothing outside itself.
 ///
 /// # Errors
@@ -127,7 +130,7 @@ fn section(title: &str, rows: &[&Row], several: bool, recipes: Vec<String>) -> R
     let chart = charts::forest(&bars, &alt)?;
     Ok(html! {
         @if several { h3 { (title) } } @else { p.lead { (title) } }
-        figure.wide tabindex="0" role="region" aria-label="Interval chart" { (PreEscaped(chart)) }
+        figure.forest { (PreEscaped(chart)) }
         (tables::scores(rows))
     })
 }
@@ -183,7 +186,8 @@ fn training(all: &[Curves]) -> Result<Markup> {
     Ok(html! { section aria-labelledby="training" {
         h2 #training { "Training" }
         p.lead { "A thin line is a run (a fold of a seed), the thick one their mean. Losses of different objectives are not comparable with each other." }
-        @for panel in panels { (panel) }
+        @for panel in panels.iter().take(PANELS) { (panel) }
+        @if panels.len() > PANELS { details { summary { "More recipes" } @for panel in panels.iter().skip(PANELS) { (panel) } } }
     } })
 }
 

@@ -4,3 +4,4 @@
 mod data;
 mod metrics;
 mod parity;
+mod report;

@@ -19,7 +19,7 @@ pub(super) fn rows(group: &Group, notes: &mut Vec<String>) -> Vec<Row> {
         if !missing.is_empty() {
             let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
             notes.push(format!(
-                "{} ({}), {repeat}: {} missing ({} of {} folds found); its slides are in no score below.",
+                "{} ({}), {repeat}: {} missing ({} of {} folds found); that repeat is scored without its slides.",
                 names::recipe(&key.loss, key.epochs),
                 key.split,
                 if missing.len() == 1 { format!("fold {} is", list[0]) } else { format!("folds {} are", list.join(", ")) },
