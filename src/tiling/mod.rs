@@ -1,5 +1,11 @@
 //! From a tissue mask to tiles: a pure grid in true micrometres, then a bounded stream of pixels.
 
+pub mod grid;
+pub mod picture;
+pub mod stream;
+pub mod survey;
+
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::tissue::TissueSettings;
@@ -27,5 +33,32 @@ pub struct TileSettings {
 impl Default for TileSettings {
     fn default() -> Self {
         Self { mpp: 0.5, tile_px: 224, step_px: 0, min_tissue: 0.5, tissue: TissueSettings::default(), slide_mpp: 0.0, mpp_tolerance: 0.01 }
+    }
+}
+
+impl TileSettings {
+    /// # Errors
+    /// A setting that makes no grid; names the key and what it wants.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        if !positive(self.mpp) {
+            bail!("tile.mpp is {}; it wants the tiles' pixel size in micrometres, for example 0.5", self.mpp);
+        }
+        if !(1..=16_384).contains(&self.tile_px) {
+            bail!("tile.tile-px is {}; it wants 1 to 16384 pixels", self.tile_px);
+        }
+        if self.step_px > 16_384 {
+            bail!("tile.step-px is {}; it wants 1 to 16384 pixels, or 0 for no overlap", self.step_px);
+        }
+        if !(0.0..=1.0).contains(&self.min_tissue) {
+            bail!("tile.min-tissue is {}; it wants a share from 0 to 1", self.min_tissue);
+        }
+        if self.slide_mpp != 0.0 && !positive(self.slide_mpp) {
+            bail!("tile.slide-mpp is {}; it wants micrometres per level-0 pixel, or 0 for none", self.slide_mpp);
+        }
+        if !(self.mpp_tolerance.is_finite() && self.mpp_tolerance >= 0.0) {
+            bail!("tile.mpp-tolerance is {}; it wants a relative difference such as 0.01", self.mpp_tolerance);
+        }
+        Ok(())
     }
 }

@@ -2,3 +2,7 @@
 
 pub mod case;
 pub mod fill;
+
+mod aggregators;
+mod encoders;
+mod losses;

@@ -1,0 +1,60 @@
+//! `wsi tile`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::SettingsArguments;
+use crate::stages::{self, Machine, tile};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Folder of slides, one slide, or a CSV table with a column slide or slide_id (and optionally mpp)
+    #[arg(long, value_name = "DIR|FILE|CSV")]
+    slides: PathBuf,
+    /// Folder for coordinates, thumbnails and slides.csv
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Pixel size of the tiles, µm/px [default: 0.5]
+    #[arg(long, value_name = "UM")]
+    mpp: Option<f64>,
+    /// Side of a tile, pixels at that size [default: 224]
+    #[arg(long, value_name = "PX")]
+    tile_px: Option<u32>,
+    /// Distance of neighbouring tiles, same pixels [default: no overlap]
+    #[arg(long, value_name = "PX")]
+    step_px: Option<u32>,
+    /// Smallest share of tissue in a tile, 0 to 1 [default: 0.5]
+    #[arg(long, value_name = "SHARE")]
+    min_tissue: Option<f64>,
+    /// How tissue is found: hsv, otsu or none [default: hsv]
+    #[arg(long, value_name = "NAME")]
+    tissue: Option<String>,
+    /// Pixel size of level 0 for slides that do not state one, µm/px
+    #[arg(long, value_name = "UM")]
+    slide_mpp: Option<f64>,
+    /// Worker threads; 0 takes every processor this process may use
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    #[command(flatten)]
+    settings: SettingsArguments,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<()> {
+        // {:?} keeps the decimal point, so that "1" reads as a real number in TOML.
+        let real = |value: Option<f64>| value.map(|value| format!("{value:?}"));
+        let config = self.settings.load(&[
+            ("tile.mpp", real(self.mpp)),
+            ("tile.tile-px", self.tile_px.map(|value| value.to_string())),
+            ("tile.step-px", self.step_px.map(|value| value.to_string())),
+            ("tile.min-tissue", real(self.min_tissue)),
+            ("tile.tissue.name", self.tissue),
+            ("tile.slide-mpp", real(self.slide_mpp)),
+        ])?;
+        let machine = Machine::new("cpu", self.threads)?;
+        stages::complete(tile::run(&config, &tile::Inputs { slides: self.slides }, &self.out, &machine)?)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! Which slides are meant: a folder, one file, or a table.
+//!
+//! A slide's id is its file name without the last extension, in every output and every label file; two slides of one id
+//! are refused before any work starts. The files of one DICOM series are one slide.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::display_name;
+use crate::store::table;
+
+/// One slide on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlideFile {
+    /// File name without its last extension; a DICOM series of several files has its folder's name.
+    pub id: String,
+    /// Path inside the slide folder (or beside the table), with `/`; never absolute.
+    pub file: String,
+    /// Where to open it.
+    pub path: PathBuf,
+    /// µm per level-0 pixel from the table's `mpp` column, if it has one.
+    pub mpp: Option<f64>,
+}
+
+/// Extensions of the formats OpenSlide reads; other files in a folder are no slides. Companions (`.dat` of MIRAX, tiles
+/// of VMS) are not listed: the reader finds them.
+const EXTENSIONS: [&str; 14] = ["svs", "tif", "tiff", "ndpi", "vms", "vmu", "scn", "mrxs", "bif", "svslide", "czi", "zvi", "qptiff", DICOM];
+const DICOM: &str = "dcm";
+
+/// Columns of a table that may name the slide, best first.
+const SLIDE_COLUMNS: [&str; 6] = ["slide", "slide_id", "file", "filename", "path", "wsi"];
+
+/// The slides of `path`, sorted by `file`: a folder (searched to its depths), one slide, or a CSV whose column `slide`,
+/// `slide_id`, `file`, `filename`, `path` or `wsi` names a file, or an id to be found beside or below the table; its
+/// optional column `mpp` gives pixel sizes to slides that state none.
+///
+/// # Errors
+/// A missing path, a folder without slides, a row whose slide is not there, two slides with one id.
+pub fn list(path: &Path) -> Result<Vec<SlideFile>> {
+    let name = display_name(path);
+    if !path.exists() {
+        bail!("'{name}' does not exist; give a folder of slides, a slide or a CSV table");
+    }
+    let mut slides = if path.is_dir() {
+        let slides = in_folder(path)?;
+        if slides.is_empty() {
+            bail!("no slides in the folder '{name}'; known file types: {}", EXTENSIONS.join(", "));
+        }
+        slides
+    } else if extension(path) == "csv" {
+        in_table(path)?
+    } else {
+        vec![SlideFile { id: id(path)?, file: name, path: path.to_owned(), mpp: None }]
+    };
+    slides.sort_by(|a, b| a.file.cmp(&b.file));
+    refuse_duplicates(&slides)?;
+    Ok(slides)
+}
+
+fn refuse_duplicates(slides: &[SlideFile]) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for slide in slides {
+        if let Some(former) = seen.insert(&slide.id, &slide.file) {
+            bail!("two slides have the id '{}': '{former}' and '{}'; rename one, outputs are named by id", slide.id, slide.file);
+        }
+    }
+    Ok(())
+}
+
+fn in_folder(root: &Path) -> Result<Vec<SlideFile>> {
+    let mut files = Vec::new();
+    walk(root, &mut HashSet::new(), &mut files)?;
+    let (dicom, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|path| extension(path) == DICOM);
+
+    let mut slides = Vec::new();
+    for path in others {
+        slides.push(SlideFile { id: id(&path)?, file: relative(&path, root), path, mpp: None });
+    }
+    let mut series: BTreeMap<(PathBuf, String), BTreeSet<PathBuf>> = BTreeMap::new();
+    for path in dicom {
+        let folder = path.parent().unwrap_or(root).to_owned();
+        let uid = series_uid(&path)?.unwrap_or_else(|| display_name(&path));
+        series.entry((folder, uid)).or_default().insert(path);
+    }
+    for ((folder, _), files) in &series {
+        let alone = series.keys().filter(|(other, _)| other == folder).count() == 1;
+        if let Some(first) = files.first() {
+            let id = if alone && files.len() > 1 { display_name(&folder.canonicalize()?) } else { id(first)? };
+            slides.push(SlideFile { id, file: relative(first, root), path: first.clone(), mpp: None });
+        }
+    }
+    Ok(slides)
+}
+
+/// Files with a known extension below `folder`, in any order; hidden names are skipped, links followed once.
+fn walk(folder: &Path, visited: &mut HashSet<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
+    let context = || format!("cannot read the folder '{}'; check its permissions", display_name(folder));
+    if !visited.insert(folder.canonicalize().with_context(context)?) {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder).with_context(context)? {
+        let path = entry.with_context(context)?.path();
+        if display_name(&path).starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            walk(&path, visited, files)?;
+        } else if EXTENSIONS.contains(&extension(&path).as_str()) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn in_table(table_path: &Path) -> Result<Vec<SlideFile>> {
+    let name = display_name(table_path);
+    let frame = table::read(table_path)?;
+    let column = SLIDE_COLUMNS
+        .into_iter()
+        .find(|column| table::has(&frame, column))
+        .ok_or_else(|| anyhow!("the table '{name}' names no slides; it needs one of the columns {}", SLIDE_COLUMNS.join(", ")))?;
+    let mpp = if table::has(&frame, "mpp") { Some(table::text(&frame, "mpp", table_path)?) } else { None };
+    let folder = table_path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+
+    let mut beside: Option<Vec<SlideFile>> = None; // searched only if a row gives an id instead of a file
+    let mut slides = Vec::new();
+    for (row, named) in table::text(&frame, column, table_path)?.into_iter().enumerate() {
+        let line = row + 2; // the header is line 1
+        if named.is_empty() {
+            bail!("the table '{name}', line {line}: the column '{column}' is empty");
+        }
+        let path = folder.join(&named);
+        let mut slide = if path.is_file() {
+            SlideFile { id: id(&path)?, file: relative(&path, folder), path, mpp: None }
+        } else {
+            let found = match &mut beside {
+                Some(found) => found,
+                none => none.insert(in_folder(folder)?),
+            };
+            let same: Vec<_> = found.iter().filter(|slide| slide.id == named || slide.file == named).collect();
+            match same[..] {
+                [slide] => slide.clone(),
+                [] => bail!("the table '{name}', line {line}: there is no slide '{}' beside or below the table", display_name(&path)),
+                _ => bail!("the table '{name}', line {line}: '{named}' is the id of {} slides; rename all but one", same.len()),
+            }
+        };
+        slide.mpp = mpp
+            .as_ref()
+            .map(|cells| table_mpp(&cells[row]))
+            .transpose()
+            .with_context(|| {
+                format!("the table '{name}', line {line}: the column 'mpp' wants micrometres per pixel such as 0.25, or nothing")
+            })?
+            .flatten();
+        slides.push(slide);
+    }
+    Ok(slides)
+}
+
+fn table_mpp(cell: &str) -> Result<Option<f64>> {
+    if cell.is_empty() {
+        return Ok(None);
+    }
+    let mpp: f64 = cell.parse().map_err(|_| anyhow!("'{cell}' is not a number"))?;
+    if !(mpp.is_finite() && mpp > 0.0) {
+        bail!("'{cell}' is not a positive number");
+    }
+    Ok(Some(mpp))
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().map_or_else(String::new, |extension| extension.to_string_lossy().to_lowercase())
+}
+
+fn id(path: &Path) -> Result<String> {
+    let stem = path.file_stem().ok_or_else(|| anyhow!("'{}' is no file name", path.display()))?;
+    stem.to_str().map(str::to_owned).ok_or_else(|| anyhow!("the file name '{}' is not UTF-8; rename it", display_name(path)))
+}
+
+/// Inside `root` the path below it; outside it the file's name alone, so that no output holds an absolute path.
+fn relative(path: &Path, root: &Path) -> String {
+    match path.strip_prefix(root) {
+        Ok(inside) if !inside.components().any(|part| part == std::path::Component::ParentDir) => {
+            inside.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
+        }
+        _ => display_name(path),
+    }
+}
+
+/// `SeriesInstanceUID` (0020,000E) of a DICOM file, found by its tag in the header; `None` where it cannot be told.
+///
+/// The header precedes the pixels by the standard; 256 KiB hold it in any slide seen.
+fn series_uid(path: &Path) -> Result<Option<String>> {
+    use std::io::Read;
+    let context = || format!("cannot read '{}'; check its permissions", display_name(path));
+    let mut header = Vec::new();
+    std::fs::File::open(path).with_context(context)?.take(256 << 10).read_to_end(&mut header).with_context(context)?;
+    const EXPLICIT: [u8; 6] = [0x20, 0x00, 0x0E, 0x00, b'U', b'I']; // group, element, then value representation and u16 length
+    let Some(start) = header.windows(EXPLICIT.len()).position(|window| window == EXPLICIT).map(|at| at + EXPLICIT.len()) else {
+        return Ok(None);
+    };
+    let Some(&[low, high]) = header.get(start..start + 2) else { return Ok(None) };
+    let length = usize::from(u16::from_le_bytes([low, high]));
+    let uid = header.get(start + 2..start + 2 + length).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    Ok(uid.map(|uid| uid.trim_end_matches(['\0', ' ']).to_owned()))
+}

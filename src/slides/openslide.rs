@@ -1,0 +1,117 @@
+//! Slides through the OpenSlide library: Aperio, Hamamatsu, MIRAX, Leica, Ventana, Philips, DICOM, generic TIFF and others.
+//!
+//! Goode et al., OpenSlide: a vendor-neutral software foundation for digital pathology, J Pathol Inform 2013.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow, bail};
+use image::RgbImage;
+use openslide_rs::errors::OpenSlideError;
+use openslide_rs::{Address, OpenSlide, Region};
+
+use super::{Slide, display_name};
+use crate::ground::units::{Coord, Geometry, LevelGeometry, Mpp, Size};
+
+/// METHOD: a TIFF resolution coarser than this is a printing resolution (72 dpi = 353 µm, 300 dpi = 85 µm) left by an
+/// image editor, not a microscope's; a slide that states one is treated as one that states none.
+const COARSEST_TIFF_MPP: f64 = 50.0;
+
+/// A slide opened by OpenSlide.
+pub(super) struct OpenSlideReader {
+    slide: OpenSlide,
+    geometry: Geometry,
+    name: String,
+}
+
+impl OpenSlideReader {
+    /// # Errors
+    /// A missing file, an unknown format, a damaged file; one line each.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let name = display_name(path);
+        let slide = OpenSlide::new(path).map_err(|error| cannot_open(&name, path, &error))?;
+        let geometry = geometry(&slide);
+        if geometry.levels.is_empty() || geometry.canvas().width == 0 || geometry.canvas().height == 0 {
+            bail!("'{name}' has no pixels; export the slide again");
+        }
+        Ok(Self { slide, geometry, name })
+    }
+}
+
+impl Slide for OpenSlideReader {
+    fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    fn read(&self, at: Coord, size: Size, level: usize) -> Result<RgbImage> {
+        let place = || format!("'{}' at x={} y={} ({}x{} px of level {level})", self.name, at.x, at.y, size.width, size.height);
+        let (Ok(x), Ok(y)) = (u32::try_from(at.x), u32::try_from(at.y)) else {
+            bail!("{}: the place is outside the slide", place());
+        };
+        let region =
+            Region { address: Address { x, y }, level: u32::try_from(level)?, size: openslide_rs::Size { w: size.width, h: size.height } };
+        // The crate asks OpenSlide for its error after every read and lays premultiplied pixels over the background colour.
+        self.slide
+            .read_image_rgb(&region)
+            .map_err(|error| anyhow!("cannot read {}: {}; the file is damaged there, copy or export it again", place(), reason(&error)))
+    }
+}
+
+fn geometry(slide: &OpenSlide) -> Geometry {
+    let levels = slide
+        .all_level_dimensions()
+        .iter()
+        .zip(slide.all_level_downsamples())
+        .map(|(size, &downsample)| LevelGeometry { size: Size { width: size.w, height: size.h }, downsample })
+        .collect();
+    let vendor = slide.property_value("openslide.vendor").unwrap_or_else(|_| "unknown".into());
+    Geometry { levels, mpp: mpp(slide, &vendor), bounds: bounds(slide), vendor }
+}
+
+/// `openslide.mpp-*`, else the TIFF resolution in pixels per centimetre or inch.
+fn mpp(slide: &OpenSlide, vendor: &str) -> Option<Mpp> {
+    let valid = |x: f64, y: f64| (x.is_finite() && y.is_finite() && x > 0.0 && y > 0.0).then_some(Mpp { x, y });
+    let stated = number(slide, "openslide.mpp-x").zip(number(slide, "openslide.mpp-y")).and_then(|(x, y)| valid(x, y));
+    if let Some(mpp) = stated {
+        // OpenSlide derives a generic TIFF's pixel size from the same tags, whatever they say.
+        return (vendor != "generic-tiff" || mpp.mean() <= COARSEST_TIFF_MPP).then_some(mpp);
+    }
+    let micrometres_per_unit = match slide.property_value("tiff.ResolutionUnit").ok()?.as_str() {
+        "centimeter" => 10_000.0,
+        "inch" => 25_400.0,
+        _ => return None,
+    };
+    let (x, y) = number(slide, "tiff.XResolution").zip(number(slide, "tiff.YResolution"))?;
+    valid(micrometres_per_unit / x, micrometres_per_unit / y).filter(|mpp| mpp.mean() <= COARSEST_TIFF_MPP)
+}
+
+fn bounds(slide: &OpenSlide) -> Option<(Coord, Size)> {
+    let whole = |name: &str| slide.property_value(name).ok()?.parse::<u32>().ok();
+    let (x, y) = (whole("openslide.bounds-x")?, whole("openslide.bounds-y")?);
+    let (width, height) = (whole("openslide.bounds-width")?, whole("openslide.bounds-height")?);
+    Some((Coord { x: x.into(), y: y.into() }, Size { width, height }))
+}
+
+fn number(slide: &OpenSlide, property: &str) -> Option<f64> {
+    slide.property_value(property).ok()?.trim().parse().ok()
+}
+
+fn cannot_open(name: &str, path: &Path, error: &OpenSlideError) -> anyhow::Error {
+    match error {
+        OpenSlideError::MissingFile(_) => anyhow!("'{name}' does not exist; check the path"),
+        OpenSlideError::UnsupportedFile(_) => anyhow!(
+            "'{name}' is no slide that OpenSlide can read (not a known format, or not a tiled pyramid); convert it to a pyramidal tiled TIFF"
+        ),
+        // OpenSlide's own text may repeat the path; outputs hold none.
+        _ => anyhow!(
+            "'{name}' cannot be opened: {}; the file is damaged or of an unsupported kind, copy or export it again",
+            reason(error).replace(&path.display().to_string(), name)
+        ),
+    }
+}
+
+fn reason(error: &OpenSlideError) -> String {
+    match error {
+        OpenSlideError::LibraryError(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

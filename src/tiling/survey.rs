@@ -1,0 +1,87 @@
+//! One look at a slide: its small picture, the tissue in it, and the plan of tiles that follows.
+
+use anyhow::{Result, bail};
+use image::{RgbImage, imageops};
+
+use super::{TileSettings, grid};
+use crate::ground::plan::Plan;
+use crate::ground::units::{Geometry, Mpp};
+use crate::slides::{Slide, SlideFile, overview};
+use crate::tissue::Mask;
+
+/// METHOD: tissue is looked for at 8 µm/px: a tile of 112 µm is 14 pixels wide there, nuclei blur into their tissue, and
+/// thresholds mean the same on every slide.
+const MASK_MPP: f64 = 8.0;
+
+/// The overview has at least this many pixels along its longer side where the slide has them; thumbnails are cut from it.
+const OVERVIEW_PX: f64 = 1024.0;
+
+/// What was seen of a slide.
+pub struct Survey {
+    /// The tiles to read; `coords` is empty where no square has enough tissue.
+    pub plan: Plan,
+    /// Squares of the grid before tissue was asked for.
+    pub squares: usize,
+    /// The whole canvas, shrunk.
+    pub overview: RgbImage,
+    /// Tissue on the whole canvas, at its own resolution.
+    pub mask: Mask,
+}
+
+/// Surveys an open slide. `digest` is the slide file's, for the record.
+///
+/// # Errors
+/// No pixel size, one that does not fit the request (see [`grid::window`]), a slide that cannot be read.
+pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &TileSettings) -> Result<Survey> {
+    let geometry = slide.geometry();
+    let (mpp, mpp_source) = pixel_size(geometry, file, settings)?;
+    let window = grid::window(&geometry.levels, mpp, settings)?;
+    let canvas = geometry.canvas();
+
+    let longest = f64::from(canvas.width.max(canvas.height));
+    let picture = overview(slide, (MASK_MPP / mpp.mean()).min(longest / OVERVIEW_PX).max(1.0))?;
+    let mask = match shrink(&picture.image, picture.downsample * mpp.mean() / MASK_MPP) {
+        Some(small) => settings.tissue.mask(&small, MASK_MPP),
+        None => settings.tissue.mask(&picture.image, picture.downsample * mpp.mean()),
+    };
+
+    let squares: Vec<_> = grid::squares(canvas, &window, &mask).collect();
+    let (coords, tissue) = squares.iter().filter(|(_, share)| f64::from(*share) >= settings.min_tissue).copied().unzip();
+    let plan = Plan {
+        slide_id: file.id.clone(),
+        slide_file: file.file.clone(),
+        slide_digest: digest.to_owned(),
+        canvas,
+        mpp,
+        mpp_source: mpp_source.to_owned(),
+        window,
+        coords,
+        tissue,
+    };
+    Ok(Survey { plan, squares: squares.len(), overview: picture.image, mask })
+}
+
+/// The slide's own statement, else the table's, else the setting's; and which of them it was.
+fn pixel_size(geometry: &Geometry, file: &SlideFile, settings: &TileSettings) -> Result<(Mpp, &'static str)> {
+    if let Some(stated) = geometry.mpp {
+        if let Some(table) = file.mpp.filter(|table| (stated.mean() / table - 1.0).abs() > settings.mpp_tolerance) {
+            tracing::warn!("{}: the slide states {:.4} µm/px, the table {table}; the slide's is used", file.id, stated.mean());
+        }
+        return Ok((stated, "slide"));
+    }
+    if let Some(table) = file.mpp {
+        return Ok((Mpp::square(table), "table"));
+    }
+    if settings.slide_mpp > 0.0 {
+        return Ok((Mpp::square(settings.slide_mpp), "argument"));
+    }
+    bail!(
+        "the slide does not state its pixel size; give it with --slide-mpp (µm per level-0 pixel), or per slide in a table's column 'mpp'"
+    )
+}
+
+/// `image` at `factor` of its size; `None` where that would not shrink it.
+fn shrink(image: &RgbImage, factor: f64) -> Option<RgbImage> {
+    let scaled = |length: u32| ((f64::from(length) * factor).round() as u32).max(1);
+    (factor < 1.0).then(|| imageops::resize(image, scaled(image.width()), scaled(image.height()), imageops::FilterType::Triangle))
+}

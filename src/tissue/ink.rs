@@ -1,0 +1,17 @@
+//! Pen marks and black: colours that neither haematoxylin nor eosin makes.
+
+use super::colour::Hsv;
+
+/// Whether a pixel is ink of a green, blue, red or black pen, or the black of a slide's edge.
+///
+/// METHOD: fixed bounds in HSV. Haematoxylin and eosin keep to hues from about 230° (blue-violet) to 360° (pink);
+/// blood reaches red at a saturation of about 0.75. What is outside is ink: cheap, and errs on the side of losing a
+/// few tiles of haemorrhage rather than learning from handwriting.
+pub(super) fn is_ink(pixel: Hsv) -> bool {
+    let Hsv { hue, saturation, value } = pixel;
+    let green = (75.0..195.0).contains(&hue) && saturation > 0.08;
+    let blue = (195.0..225.0).contains(&hue) && saturation > 0.3 || (225.0..240.0).contains(&hue) && saturation > 0.7;
+    let red = !(20.0..338.0).contains(&hue) && saturation > 0.78;
+    let black = value < 0.3;
+    green || blue || red || black
+}
