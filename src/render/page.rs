@@ -96,8 +96,8 @@ fn notes(notes: &[String]) -> Markup {
 fn sections(rows: &[Row]) -> Vec<(String, Vec<&Row>)> {
     let mut sections: Vec<(String, Vec<&Row>)> = Vec::new();
     for row in rows {
-        let labels = if row.labels == "true" { String::new() } else { " · labels shuffled, a control".to_owned() };
-        let title = format!("{} · {} · {}{labels}", row.split, row.aggregator, row.encoder);
+        let labels = if row.labels == "true" { "" } else { " · labels shuffled, a control" };
+        let title = names::setting(&row.split, &row.aggregator, &row.encoder) + labels;
         match sections.iter_mut().find(|(known, _)| *known == title) {
             Some((_, rows)) => rows.push(row),
             None => sections.push((title, vec![row])),

@@ -3,7 +3,6 @@
 
 mod bad_input;
 mod data;
-mod metrics;
 mod parity;
 mod report;
 mod program;

@@ -66,7 +66,7 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
         decisions: BTreeMap::from([(Decision::Lp, scores)]),
         information: Some(Information { cmi: 4e-4, gamma: 3e-3, ncmi: f64::NAN, variant: "centroid".into() }),
         interval: "95 % patient-clustered percentile bootstrap, 2000 resamples".into(),
-        settings: serde_json::json!({"seed": seed, "tile": {"mpp": 0.5, "tile-px": 224}}),
+        settings: serde_json::json!({"seed": seed}),
         inputs: BTreeMap::from([("bags".into(), "ab".repeat(32))]),
         slides: rows.len(),
         patients: rows.len() / 2,
@@ -105,6 +105,7 @@ fn cohort(root: &Path, recipes: &[Recipe], seeds: u64) {
     }
     let picture = image::RgbImage::from_pixel(900, 600, image::Rgb([220, 160, 200]));
     std::fs::create_dir_all(root.join("tile/visualization")).unwrap();
+    std::fs::write(root.join("tile/config.toml"), "[tile]\nmpp = 0.5\ntile-px = 224\n").unwrap();
     picture.save(root.join("tile/visualization/slide-00.jpg")).unwrap();
 }
 
