@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod data;
+mod house;
+mod metrics;
 mod parity;
 mod report;
 mod program;
