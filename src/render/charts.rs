@@ -48,7 +48,7 @@ pub(super) fn style() -> String {
 
 /// Values with their intervals, one under the other.
 pub(super) fn forest(bars: &[Bar], alt: &str) -> Result<String> {
-    let (width, height) = (680, 50 + 28 * bars.len() as u32);
+    let (width, height) = (560, 50 + 28 * bars.len() as u32);
     let lowest = bars.iter().flat_map(|bar| [bar.interval.value, bar.interval.low]).filter(|v| v.is_finite()).fold(1.0, f64::min);
     let from = ((lowest - 0.02) * 10.0).floor().clamp(0.0, 9.0) / 10.0;
     let count = bars.len() as i32;
@@ -58,9 +58,9 @@ pub(super) fn forest(bars: &[Bar], alt: &str) -> Result<String> {
         let mut chart = ChartBuilder::on(&area)
             .margin_right(14)
             .margin_top(6)
-            .set_label_area_size(LabelAreaPosition::Left, 210)
+            .set_label_area_size(LabelAreaPosition::Left, 178)
             .set_label_area_size(LabelAreaPosition::Bottom, 40)
-            .build_cartesian_2d(from..1.005, (0..count).into_segmented())
+            .build_cartesian_2d(from..1.005, (0..count - 1).into_segmented())
             .map_err(plain)?;
         let label = |value: &SegmentValue<i32>| match value {
             SegmentValue::CenterOf(line) if (0..count).contains(line) => bars[(count - 1 - line) as usize].label.clone(),
@@ -72,13 +72,13 @@ pub(super) fn forest(bars: &[Bar], alt: &str) -> Result<String> {
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(GRID)
-            .x_labels(6)
+            .x_labels(5)
             .x_label_formatter(&|x| format!("{x:.2}"))
             .y_labels(bars.len())
             .y_label_formatter(&label)
             .x_desc("macro-F1")
-            .label_style((FONT, 13).with_color(INK))
-            .axis_desc_style((FONT, 13).with_color(INK))
+            .label_style((FONT, 14).with_color(INK))
+            .axis_desc_style((FONT, 14).with_color(INK))
             .draw()
             .map_err(plain)?;
         for (index, bar) in bars.iter().enumerate().filter(|(_, bar)| bar.interval.value.is_finite()) {

@@ -31,6 +31,12 @@ pub fn row(row: &Row) -> String {
     if row.labels == "true" { name } else { format!("{name}, labels {}", row.labels) }
 }
 
+/// Where a recipe stands: division, bag model (`none` for images, left out), encoder.
+pub fn setting(split: &str, aggregator: &str, encoder: &str) -> String {
+    let parts = [split, aggregator, encoder];
+    parts.into_iter().filter(|part| !part.is_empty() && *part != "none").collect::<Vec<_>>().join(" · ")
+}
+
 /// `1 slide`, `2 slides`.
 pub fn count(number: usize, singular: &str) -> String {
     if number == 1 { format!("1 {singular}") } else { format!("{number} {singular}s") }
@@ -58,6 +64,7 @@ mod tests {
         assert_eq!(recipe_and_decision("ncmi", 50, Decision::Lp), "NCMI-LP");
         assert_eq!(recipe_and_decision("cross-entropy", 50, Decision::Lp), "CE+LP");
         assert_eq!(recipe_and_decision("ncmi", 0, Decision::Lp), "untrained+LP");
+        assert_eq!(setting("holdout", "none", "resnet18"), "holdout · resnet18");
         assert_eq!((signed(-0.0104), count(1, "seed"), score(f64::NAN)), ("−0.010".into(), "1 seed".into(), "–".into()));
     }
 }

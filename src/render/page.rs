@@ -10,6 +10,9 @@ use crate::store::scores::Decision;
 
 const STYLE: &str = include_str!("style.css");
 
+/// Recipes whose curves are open from the start.
+const PANELS: usize = 4;
+
 /// The whole page as HTML; refers to nothing outside itself.
 ///
 /// # Errors
@@ -93,8 +96,8 @@ fn notes(notes: &[String]) -> Markup {
 fn sections(rows: &[Row]) -> Vec<(String, Vec<&Row>)> {
     let mut sections: Vec<(String, Vec<&Row>)> = Vec::new();
     for row in rows {
-        let labels = if row.labels == "true" { String::new() } else { " · labels shuffled, a control".to_owned() };
-        let title = format!("{} · {} · {}{labels}", row.split, row.aggregator, row.encoder);
+        let labels = if row.labels == "true" { "" } else { " · labels shuffled, a control" };
+        let title = names::setting(&row.split, &row.aggregator, &row.encoder) + labels;
         match sections.iter_mut().find(|(known, _)| *known == title) {
             Some((_, rows)) => rows.push(row),
             None => sections.push((title, vec![row])),
@@ -127,7 +130,7 @@ fn section(title: &str, rows: &[&Row], several: bool, recipes: Vec<String>) -> R
     let chart = charts::forest(&bars, &alt)?;
     Ok(html! {
         @if several { h3 { (title) } } @else { p.lead { (title) } }
-        figure.wide tabindex="0" role="region" aria-label="Interval chart" { (PreEscaped(chart)) }
+        figure.forest { (PreEscaped(chart)) }
         (tables::scores(rows))
     })
 }
@@ -183,7 +186,8 @@ fn training(all: &[Curves]) -> Result<Markup> {
     Ok(html! { section aria-labelledby="training" {
         h2 #training { "Training" }
         p.lead { "A thin line is a run (a fold of a seed), the thick one their mean. Losses of different objectives are not comparable with each other." }
-        @for panel in panels { (panel) }
+        @for panel in panels.iter().take(PANELS) { (panel) }
+        @if panels.len() > PANELS { details { summary { "More recipes" } @for panel in panels.iter().skip(PANELS) { (panel) } } }
     } })
 }
 

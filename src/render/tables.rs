@@ -38,16 +38,19 @@ pub(super) fn scores(rows: &[&Row]) -> Markup {
                 th.number scope="col" { "Folds" }
                 th.number scope="col" { "Slides " span.unit { "patients" } }
             } }
-            tbody { @for row in rows { (score_line(row)) } }
+            tbody { @for (index, row) in rows.iter().enumerate() {
+                (score_line(row, index == 0 || rows[index - 1].group != row.group))
+            } }
         } }
     }
 }
 
-fn score_line(row: &Row) -> Markup {
+/// `label`: whether the sweep's label is shown; the rules of one recipe share it.
+fn score_line(row: &Row, label: bool) -> Markup {
     let finite = || row.macro_f1_per_repeat.iter().copied().filter(|f1| f1.is_finite());
     let (least, most) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
     html! { tr {
-        th scope="row" { (names::row(row)) @if !row.group.is_empty() { span.under { (row.group) } } }
+        th scope="row" { (names::row(row)) @if label && !row.group.is_empty() { span.under { (row.group) } } }
         td.number.strong { (interval(&row.macro_f1)) }
         td.number { (interval(&row.macro_auc)) @if row.auc_classes_undefined > 0 {
             span.under { "without " (names::count(row.auc_classes_undefined, "class")) }
@@ -177,7 +180,7 @@ pub(super) fn curve_numbers(curves: &Curves) -> Markup {
         mean.iter().find(|point| point.0 == epoch).map_or("–".to_owned(), |point| format!("{:.4}", point.1))
     };
     html! { details {
-        summary { "Numbers, mean of " (names::count(curves.runs.len(), "run")) }
+        summary { "Numbers" @if curves.runs.len() > 1 { ", mean of " (curves.runs.len()) " runs" } }
         div.wide tabindex="0" role="region" aria-label={ "Training curves of " (curves.title) } { table {
             thead { tr { @for head in ["Epoch", "Training loss", "Validation loss", "Validation macro-F1", "Validation macro-AUC"] { th.number scope="col" { (head) } } } }
             tbody { @for (index, epoch) in epochs.iter().enumerate() { @if index.is_multiple_of(stride) || index + 1 == epochs.len() { tr {

@@ -6,6 +6,7 @@ mod data;
 mod house;
 mod metrics;
 mod parity;
+mod report;
 mod program;
 mod synth;
 mod tile;

@@ -84,8 +84,9 @@ pub fn run(runs: &[PathBuf], out: &Path) -> Result<Summary> {
 fn curves(groups: &[Group]) -> Vec<Curves> {
     let one = |group: &Group| {
         let runs: Vec<_> = group.probes().filter(|probe| !probe.history.is_empty()).map(|probe| probe.history.clone()).collect();
-        let title = format!("{} · {} · {}", names::recipe(&group.key.loss, group.key.epochs), group.key.aggregator, group.key.split);
-        Curves { title: if group.key.labels == "true" { title } else { format!("{title} · {}", group.key.labels) }, runs }
+        let setting = names::setting(&group.key.split, &group.key.aggregator, &group.key.encoder);
+        let title = format!("{} · {setting}", names::recipe(&group.key.loss, group.key.epochs));
+        Curves { title: if group.key.labels == "true" { title } else { format!("{title} · labels {}", group.key.labels) }, runs }
     };
     groups.iter().map(one).filter(|curves| !curves.runs.is_empty()).collect()
 }

@@ -19,7 +19,7 @@ pub(super) fn rows(group: &Group, notes: &mut Vec<String>) -> Vec<Row> {
         if !missing.is_empty() {
             let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
             notes.push(format!(
-                "{} ({}), {repeat}: {} missing ({} of {} folds found); its slides are in no score below.",
+                "{} ({}), {repeat}: {} missing ({} of {} folds found); that repeat is scored without its slides.",
                 names::recipe(&key.loss, key.epochs),
                 key.split,
                 if missing.len() == 1 { format!("fold {} is", list[0]) } else { format!("folds {} are", list.join(", ")) },
@@ -149,7 +149,7 @@ fn difference(first: &Group, second: &Group) -> Option<Difference> {
         first: names::recipe_and_decision(&key.loss, key.epochs, Decision::Lp),
         second: names::recipe_and_decision(&second.key.loss, second.key.epochs, Decision::Lp),
         groups: [key.group.clone(), second.key.group.clone()],
-        setting: format!("{} · {} · {}", key.split, key.aggregator, key.encoder),
+        setting: names::setting(&key.split, &key.aggregator, &key.encoder),
         first_macro_f1,
         second_macro_f1: first_macro_f1 - macro_f1.value,
         macro_f1,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::store::history::{self, Epoch};
 use crate::store::predictions::{self, Predictions};
@@ -22,6 +23,8 @@ pub(super) struct Probe {
     pub predictions: Predictions,
     /// Empty for an untrained model, or where the training folder is not there.
     pub history: Vec<Epoch>,
+    /// Settings of the tiling run; null where its folder is not there.
+    pub tiling: Value,
     /// Of the files read.
     pub digest: String,
     /// Of the program that probed; empty if the folder does not say.
@@ -104,11 +107,16 @@ fn read(name: &str, folder: &Path) -> Result<Probe> {
     let predictions = predictions::read(folder, &scores.classes)?;
     let train = folder.join(&scores.train_folder);
     let history = if train.join(history::FILE).is_file() { history::read(&train)? } else { Vec::new() };
+    let tiles = scores.tile_folder.as_ref().map(|tiles| folder.join(tiles).join("config.toml")).unwrap_or_default();
+    let tiling = match std::fs::read_to_string(&tiles) {
+        Ok(text) => toml::from_str(&text).with_context(|| format!("'{}' is damaged", tiles.display()))?,
+        Err(_) => Value::Null,
+    };
     let mut parts = vec![name.to_owned()];
-    for path in [folder.join(scores::FILE), folder.join(predictions::FILE), train.join(history::FILE)] {
+    for path in [folder.join(scores::FILE), folder.join(predictions::FILE), train.join(history::FILE), tiles] {
         parts.push(if path.is_file() { digest::file(&path)? } else { "absent".to_owned() });
     }
     let version = run::summary(folder)?.map_or_else(String::new, |summary| summary.version);
     let digest = digest::bytes(parts.join("\n").as_bytes());
-    Ok(Probe { name: name.to_owned(), folder: folder.to_owned(), scores, predictions, history, digest, version })
+    Ok(Probe { name: name.to_owned(), folder: folder.to_owned(), scores, predictions, history, tiling, digest, version })
 }

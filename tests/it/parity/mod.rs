@@ -6,3 +6,4 @@ pub mod fill;
 mod aggregators;
 mod encoders;
 mod losses;
+mod metrics;
