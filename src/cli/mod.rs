@@ -12,9 +12,11 @@ mod config;
 mod extract;
 mod probe;
 mod run;
+mod synth;
 mod tile;
 mod train;
 mod weights;
+mod report;
 
 /// Whole slides in, trustworthy numbers out.
 #[derive(Debug, Parser)]
@@ -38,6 +40,10 @@ enum Verb {
     Probe(probe::Arguments),
     /// Run a pipeline: all stages, all settings of its sweep
     Run(run::Arguments),
+    /// Put the scores of many runs on one page
+    Report(report::Arguments),
+    /// Make a small synthetic cohort
+    Synth(synth::Arguments),
     /// Print every setting, resolved
     Config(config::Arguments),
 }
@@ -55,6 +61,8 @@ impl Cli {
             Verb::Train(arguments) => arguments.run(),
             Verb::Probe(arguments) => arguments.run(),
             Verb::Run(arguments) => arguments.run(),
+            Verb::Report(arguments) => arguments.run(),
+            Verb::Synth(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
         }
     }

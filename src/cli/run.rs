@@ -8,6 +8,9 @@ use clap::Args;
 
 use super::MachineArguments;
 use crate::pipeline::{self, Pipeline};
+use crate::render::text;
+use crate::stages::report;
+use crate::store::pooled::Pooled;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -24,10 +27,10 @@ impl Arguments {
     pub(super) fn run(self) -> Result<()> {
         let pipeline = Pipeline::load(&self.pipeline, &self.overrides)?;
         let outcome = pipeline::execute(&pipeline, &self.machine.machine()?)?;
-        if let Some(report) = outcome.report {
+        if let Some(folder) = outcome.report {
             let mut out = std::io::stdout().lock();
-            out.write_all(crate::stages::report::table(&report)?.as_bytes())?;
-            writeln!(out, "\nreport: {}", report.join("report.html").display())?;
+            out.write_all(text::table(&Pooled::read(&folder)?).as_bytes())?;
+            writeln!(out, "\nreport: {}", folder.join(report::PAGE).display())?;
         }
         Ok(())
     }

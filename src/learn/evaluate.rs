@@ -53,13 +53,16 @@ pub fn evaluate(learner: &Learner, dataset: &dyn Dataset, rows: &[usize], batch_
 impl Evaluated {
     /// Probabilities `[n][C]` by the objective's own decision rule.
     pub fn probabilities(&self, learner: &Learner) -> Vec<Vec<f64>> {
-        let device = learner.variables.device();
-        let output = Output {
+        rows(&no_grad(|| learner.loss.probabilities(&self.output(learner.variables.device()))))
+    }
+
+    /// As one output of the model, without attention.
+    pub fn output(&self, device: Device) -> Output {
+        Output {
             embedding: self.embeddings.to_device(device),
             logits: self.logits.as_ref().map(|logits| logits.to_device(device)),
             attention: None,
-        };
-        rows(&no_grad(|| learner.loss.probabilities(&output)))
+        }
     }
 
     /// Class indices.

@@ -137,7 +137,7 @@ fn train_epoch(
 
 fn refresh(learner: &mut Learner, training: &Training, settings: &TrainSettings) -> Result<()> {
     let swept = evaluate(learner, training.dataset, &training.train.0, settings.batch_size, training.device)?;
-    learner.loss.refresh(&swept.log_distributions.to_device(training.device), &swept.targets.to_device(training.device));
+    learner.loss.refresh(&swept.output(training.device), &swept.targets.to_device(training.device));
     Ok(())
 }
 

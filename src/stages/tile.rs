@@ -26,26 +26,24 @@ pub struct Inputs {
     pub slides: PathBuf,
 }
 
+/// What identifies a tile run: its settings, and the names, bytes and given pixel sizes of its slides.
+///
+/// # Errors
+/// Settings that make no grid, no slides, two slides of one id.
+pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
+    recipe_for(config, &listed(inputs)?)
+}
+
 /// Tiles every slide that has no coordinates yet. A slide that fails is named in the summary and stops no other.
 ///
 /// Outputs in `out`: `patches/<id>_patches.h5`, `thumbnails/<id>.jpg`, `visualization/<id>.jpg`, `slides.csv`.
 ///
 /// # Errors
-/// Wrong settings, no slides, a folder that cannot be written, an interruption.
+/// As [`recipe`], a folder that cannot be written, an interruption.
 pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> Result<Summary> {
-    let settings = &config.tile;
-    settings.validate()?;
-    let slides = slides::list(&inputs.slides)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(machine.threads).build().context("cannot start the worker threads")?;
-    // A file that cannot be read has an empty digest here and its reason in the table later.
-    let digests: Vec<String> = pool.install(|| slides.par_iter().map(|slide| digest::file_fast(&slide.path).unwrap_or_default()).collect());
-
-    let named: Vec<_> = slides.iter().zip(&digests).map(|(slide, digest)| (&slide.file, digest, slide.mpp)).collect();
-    let recipe = Recipe {
-        stage: "tile".into(),
-        settings: json!({ "tile": settings }),
-        inputs: BTreeMap::from([("slides".into(), digest::bytes(serde_json::to_string(&named)?.as_bytes()))]),
-    };
+    let slides = pool.install(|| listed(inputs))?;
+    let recipe = recipe_for(config, &slides)?;
     let run = match Run::open(out, recipe)? {
         Opened::Done(summary) => {
             tracing::info!("tile: nothing to do, {} slides are tiled", slides.len());
@@ -56,36 +54,63 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
 
     let progress = Progress::new("slides", slides.len());
     let outcomes: Vec<Result<Plan>> = pool.install(|| {
-        let one = |(slide, digest): (&SlideFile, &String)| {
+        let one = |slide: &Listed| {
             interrupt::check()?;
-            let outcome = tile(&run, slide, digest, settings);
-            progress.add(1, &slide.id);
+            let outcome = tile(&run, slide, &config.tile);
+            progress.add(1, &slide.file.id);
             outcome
         };
-        slides.par_iter().zip(&digests).map(one).collect()
+        slides.par_iter().map(one).collect()
     });
     progress.finish();
     if outcomes.iter().any(|outcome| outcome.as_ref().is_err_and(|error| error.is::<Interrupted>())) {
         return Err(Interrupted.into());
     }
 
-    write_table(&run.path("slides.csv"), &slides, &digests, &outcomes)?;
+    write_table(&run.path("slides.csv"), &slides, &outcomes)?;
     let tiles: usize = outcomes.iter().flatten().map(|plan| plan.coords.len()).sum();
-    let failed: BTreeMap<String, String> =
-        slides.iter().zip(&outcomes).filter_map(|(slide, outcome)| Some((slide.id.clone(), one_line(outcome.as_ref().err()?)))).collect();
+    let failed: BTreeMap<String, String> = slides
+        .iter()
+        .zip(&outcomes)
+        .filter_map(|(slide, outcome)| Some((slide.file.id.clone(), one_line(outcome.as_ref().err()?))))
+        .collect();
     let done = slides.len() - failed.len();
     tracing::info!("tile: {done} of {} slides, {tiles} tiles; see slides.csv", slides.len());
     run.finish(json!({ "slides": slides.len(), "done": done, "tiles": tiles }), failed)
 }
 
+/// A slide and the fast digest of its file.
+struct Listed {
+    file: SlideFile,
+    digest: String,
+}
+
+/// The slides in order, digested in parallel. A file that cannot be read has an empty digest here and its reason in the
+/// table later.
+fn listed(inputs: &Inputs) -> Result<Vec<Listed>> {
+    let digested = |file: SlideFile| Listed { digest: digest::file_fast(&file.path).unwrap_or_default(), file };
+    Ok(slides::list(&inputs.slides)?.into_par_iter().map(digested).collect())
+}
+
+fn recipe_for(config: &Config, slides: &[Listed]) -> Result<Recipe> {
+    config.tile.validate()?;
+    let named: Vec<_> = slides.iter().map(|slide| (&slide.file.file, &slide.digest, slide.file.mpp)).collect();
+    Ok(Recipe {
+        stage: "tile".into(),
+        settings: json!({ "tile": config.tile }),
+        inputs: BTreeMap::from([("slides".into(), digest::bytes(serde_json::to_string(&named)?.as_bytes()))]),
+    })
+}
+
 /// Tiles one slide, unless its coordinates are there already: they are written last.
-fn tile(run: &Run, file: &SlideFile, digest: &str, settings: &TileSettings) -> Result<Plan> {
+fn tile(run: &Run, listed: &Listed, settings: &TileSettings) -> Result<Plan> {
+    let file = &listed.file;
     let patches = run.path(&format!("patches/{}_patches.h5", file.id));
     if patches.exists() {
         return coords::read(&patches);
     }
     let slide = slides::open(&file.path)?;
-    let survey = survey(slide.as_ref(), file, digest, settings)?;
+    let survey = survey(slide.as_ref(), file, &listed.digest, settings)?;
     for (folder, image) in [("thumbnails", picture::thumbnail(&survey)), ("visualization", picture::visualization(&survey))] {
         files::write_bytes(&run.path(&format!("{folder}/{}.jpg", file.id)), &picture::jpeg(&image)?)?;
     }
@@ -110,7 +135,7 @@ fn tile(run: &Run, file: &SlideFile, digest: &str, settings: &TileSettings) -> R
     Ok(plan)
 }
 
-fn write_table(path: &Path, slides: &[SlideFile], digests: &[String], outcomes: &[Result<Plan>]) -> Result<()> {
+fn write_table(path: &Path, slides: &[Listed], outcomes: &[Result<Plan>]) -> Result<()> {
     let planned = |cell: &dyn Fn(&Plan) -> String| {
         Cells::Text(outcomes.iter().map(|outcome| outcome.as_ref().map_or_else(|_| String::new(), cell)).collect())
     };
@@ -119,9 +144,9 @@ fn write_table(path: &Path, slides: &[SlideFile], digests: &[String], outcomes: 
     table::write(
         path,
         vec![
-            ("slide_id", Cells::Text(slides.iter().map(|slide| slide.id.clone()).collect())),
-            ("file", Cells::Text(slides.iter().map(|slide| slide.file.clone()).collect())),
-            ("digest", Cells::Text(digests.to_vec())),
+            ("slide_id", Cells::Text(slides.iter().map(|slide| slide.file.id.clone()).collect())),
+            ("file", Cells::Text(slides.iter().map(|slide| slide.file.file.clone()).collect())),
+            ("digest", Cells::Text(slides.iter().map(|slide| slide.digest.clone()).collect())),
             ("width", planned(&|plan| plan.canvas.width.to_string())),
             ("height", planned(&|plan| plan.canvas.height.to_string())),
             ("mpp", planned(&|plan| plan.mpp.mean().to_string())),

@@ -7,6 +7,7 @@ pub mod digest;
 pub mod files;
 pub mod history;
 mod pickle;
+pub mod pooled;
 pub mod predictions;
 pub mod run;
 pub mod scores;

@@ -1,7 +1,14 @@
 //! All integration tests in one binary: one link against libtorch. Every test owns its directory.
 #![allow(unreachable_pub)] // nothing is reached from outside a test binary
 
+mod bad_input;
 mod data;
+mod house;
 mod metrics;
 mod parity;
+mod report;
+mod program;
+mod synth;
+mod tile;
 mod tissue;
+mod train;

@@ -3,4 +3,7 @@
 pub mod case;
 pub mod fill;
 
+mod aggregators;
 mod encoders;
+mod losses;
+mod metrics;
