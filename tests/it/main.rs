@@ -4,7 +4,7 @@
 mod bad_input;
 mod data;
 mod house;
-mod metrics;
+mod extract;
 mod parity;
 mod report;
 mod program;
