@@ -9,7 +9,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
+use crate::datasets::cohort::CohortSettings;
+use crate::datasets::split::SplitSettings;
 use crate::encoders::EncoderSettings;
+use crate::learn::TrainSettings;
+use crate::probes::ProbeSettings;
 use crate::tiling::TileSettings;
 
 /// All sections.
@@ -22,6 +26,14 @@ pub struct Config {
     pub tile: TileSettings,
     /// `wsi extract`.
     pub extract: ExtractSettings,
+    /// The labels table.
+    pub cohort: CohortSettings,
+    /// Who is trained on, validates, is tested.
+    pub split: SplitSettings,
+    /// `wsi train`.
+    pub train: TrainSettings,
+    /// `wsi probe`.
+    pub probe: ProbeSettings,
 }
 
 /// Settings of `wsi extract`.

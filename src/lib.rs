@@ -5,12 +5,20 @@
 
 pub mod registry;
 
+pub mod aggregators;
 pub mod cli;
 pub mod config;
+pub mod datasets;
 pub mod encoders;
 pub mod ground;
+pub mod learn;
 pub mod losses;
+pub mod metrics;
+pub mod model;
+pub mod pipeline;
+pub mod probes;
 pub mod slides;
+pub mod render;
 pub mod stages;
 pub mod store;
 pub mod synth;

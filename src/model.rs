@@ -6,7 +6,7 @@ use tch::nn;
 
 use crate::aggregators::{Aggregator, AggregatorSettings};
 use crate::encoders::{Encoder, EncoderSettings};
-use crate::ground::batch::{Batch, Output};
+use crate::ground::batch::{Batch, Input, Output};
 use crate::ground::linear::Linear;
 
 /// Settings of `[train.model]`.
@@ -35,15 +35,6 @@ impl Default for ModelSettings {
     }
 }
 
-/// What flows in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
-    /// Bags of features of this width (D).
-    Bags(i64),
-    /// Images.
-    Images,
-}
-
 /// A chain of optional links.
 pub struct Model {
     encoder: Option<Box<dyn Encoder>>,
@@ -62,7 +53,7 @@ impl Model {
         ensure!(classes >= 2, "at least 2 classes are needed, the labels have {classes}");
         let (encoder, aggregator) = match input {
             Input::Bags(features) => (None, Some(settings.aggregator.build(&(path / "aggregator"), features))),
-            Input::Images => (Some(settings.encoder.build(path / "encoder")), None),
+            Input::Images => (Some(settings.encoder.build(&(path / "encoder"))), None),
         };
         let width = aggregator.as_ref().map(|a| a.width()).or(encoder.as_ref().map(|e| e.width())).expect("one of both is built");
         Ok(Self {

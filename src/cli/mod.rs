@@ -6,11 +6,15 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
-use crate::stages::Machine;
+use crate::stages::{Data, Machine};
 
 mod config;
+mod probe;
+mod run;
 mod synth;
 mod tile;
+mod train;
+mod report;
 
 /// Whole slides in, trustworthy numbers out.
 #[derive(Debug, Parser)]
@@ -24,6 +28,14 @@ pub struct Cli {
 enum Verb {
     /// Find tissue and lay the grid: slides to coordinates
     Tile(tile::Arguments),
+    /// Train a model on bags or images
+    Train(train::Arguments),
+    /// Judge a trained model on its test rows
+    Probe(probe::Arguments),
+    /// Run a pipeline: all stages, all settings of its sweep
+    Run(run::Arguments),
+    /// Put the scores of many runs on one page
+    Report(report::Arguments),
     /// Make a small synthetic cohort
     Synth(synth::Arguments),
     /// Print every setting, resolved
@@ -38,6 +50,10 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Tile(arguments) => arguments.run(),
+            Verb::Train(arguments) => arguments.run(),
+            Verb::Probe(arguments) => arguments.run(),
+            Verb::Run(arguments) => arguments.run(),
+            Verb::Report(arguments) => arguments.run(),
             Verb::Synth(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
         }
@@ -78,5 +94,22 @@ struct MachineArguments {
 impl MachineArguments {
     fn machine(&self) -> Result<Machine> {
         Machine::new(&self.device, self.threads)
+    }
+}
+
+/// What is trained on.
+#[derive(Debug, Args)]
+struct DataArguments {
+    /// An extract run, a folder of bags, or the folder of an image set
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Table of labels (CSV), for bags
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+}
+
+impl DataArguments {
+    fn data(&self) -> Data {
+        Data { data: self.data.clone(), labels: self.labels.clone() }
     }
 }

@@ -2,6 +2,15 @@
 
 use tch::Tensor;
 
+/// What flows in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Bags of features of this width (D).
+    Bags(i64),
+    /// Images.
+    Images,
+}
+
 /// A batch of bags (`inputs [B,N,D]`, `mask [B,N]`) or of images (`inputs [B,3,H,W]`, no mask).
 #[derive(Debug)]
 pub struct Batch {

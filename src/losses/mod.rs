@@ -82,8 +82,8 @@ pub trait Loss: Send {
     /// Logarithm of the output distribution, `[B,m]`: what CMI, Γ and centroid comparison are computed on.
     fn log_distribution(&self, output: &Output) -> Tensor;
 
-    /// Once per epoch, after it: log-distributions `[n,m]` and targets `[n]` of the whole training set in evaluation mode.
-    fn refresh(&mut self, _log_distributions: &Tensor, _targets: &Tensor) {}
+    /// Once per epoch, after it: output and targets `[n]` of the whole training set in evaluation mode, without gradient.
+    fn refresh(&mut self, _swept: &Output, _targets: &Tensor) {}
 
     /// Whether [`Loss::probabilities`] needs [`Loss::refresh`].
     fn wants_refresh(&self) -> bool {

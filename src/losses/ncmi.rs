@@ -38,6 +38,8 @@ pub struct NcmiSettings {
     pub centroid_start: f64,
     /// Lower bound of SEP, see [`SepFloor`].
     pub sep_floor: SepFloor,
+    /// How embeddings are normalised when the evaluation centroids are made.
+    pub centroid_length: Length,
 }
 
 impl Default for NcmiSettings {
@@ -53,6 +55,7 @@ impl Default for NcmiSettings {
             centroid_momentum: 0.9,
             centroid_start: 0.125,
             sep_floor: SepFloor::Auto,
+            centroid_length: Length::L2,
         }
     }
 }
@@ -99,6 +102,16 @@ pub enum SepFloor {
     Off,
 }
 
+/// The norm by which embeddings are divided when the evaluation centroids are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Length {
+    /// As everywhere else.
+    L2,
+    /// L1, as the released code does by an argument in the wrong place; only to reproduce its numbers.
+    L1Repo,
+}
+
 /// Added to CMI_b, as released.
 const CMI_EPSILON: f64 = 1e-10;
 const LENGTH_EPSILON: f64 = 1e-12;
@@ -130,16 +143,18 @@ impl NcmiSettings {
     pub fn on(&self, site: &Site, centroids: &Tensor) -> Ncmi {
         let path = &site.path;
         let size = [site.classes, site.width];
+        // tch's own zeros are f32 whatever the store's kind.
+        let buffer = |name: &str, size: &[i64]| path.add(name, Tensor::zeros(size, (path.kind(), path.device())), false);
         Ncmi {
             settings: self.clone(),
             classes: site.classes,
             centroids: path.var_copy("centroids", &centroids.to_kind(path.kind())),
-            velocity: path.zeros_no_train("centroids-velocity", &size),
-            moved: path.zeros_no_train("centroids-moved", &[1]),
-            centre: path.zeros_no_train("centre", &[site.width]),
-            centre_known: path.zeros_no_train("centre-known", &[1]),
-            means: path.zeros_no_train("evaluation-centroids", &size),
-            counts: path.zeros_no_train("evaluation-counts", &[site.classes]),
+            velocity: buffer("centroids-velocity", &size),
+            moved: buffer("centroids-moved", &[1]),
+            centre: buffer("centre", &[site.width]),
+            centre_known: buffer("centre-known", &[1]),
+            means: buffer("evaluation-centroids", &size),
+            counts: buffer("evaluation-counts", &[site.classes]),
         }
     }
 }
@@ -179,10 +194,10 @@ pub fn ratios(log_p: &Tensor, log_q: &Tensor, targets: &Tensor) -> Ratios {
 }
 
 impl Ncmi {
-    /// The centred, unit-length embedding over T: `[B,E]`, and which rows have a direction `[B]`.
-    fn direction(&self, embedding: &Tensor) -> (Tensor, Tensor) {
+    /// The centred embedding of unit `norm` over T: `[B,E]`, and which rows have a direction `[B]`.
+    fn direction(&self, embedding: &Tensor, norm: f64) -> (Tensor, Tensor) {
         let centred = embedding - &self.centre;
-        let length = centred.norm_scalaropt_dim(2.0, [-1i64], true);
+        let length = centred.norm_scalaropt_dim(norm, [-1i64], true);
         let far = no_grad(|| length.squeeze_dim(-1).greater_tensor(&(self.centre.norm() * NO_DIRECTION)));
         (centred / length.clamp_min(LENGTH_EPSILON) / self.settings.temperature, far)
     }
@@ -227,7 +242,7 @@ impl Loss for Ncmi {
         if self.settings.centring != Centring::Off {
             self.move_centre(&embedding.detach().mean_dim(0, false, None::<Kind>));
         }
-        let (direction, far) = self.direction(&embedding);
+        let (direction, far) = self.direction(&embedding, 2.0);
         let kept = far.nonzero().squeeze_dim(1);
         if kept.size1().unwrap_or(0) == 0 {
             return Terms { total: embedding.sum(None::<Kind>) * 0.0, parts: Vec::new() };
@@ -264,16 +279,21 @@ impl Loss for Ncmi {
     }
 
     fn log_distribution(&self, output: &Output) -> Tensor {
-        self.settings.output_map.log(&self.direction(&output.embedding).0)
+        self.settings.output_map.log(&self.direction(&output.embedding, 2.0).0)
     }
 
     fn wants_refresh(&self) -> bool {
         true
     }
 
-    fn refresh(&mut self, log_distributions: &Tensor, targets: &Tensor) {
+    fn refresh(&mut self, swept: &Output, targets: &Tensor) {
         no_grad(|| {
-            let (means, counts) = class_means(log_distributions, targets, self.classes);
+            let length = match self.settings.centroid_length {
+                Length::L2 => 2.0,
+                Length::L1Repo => 1.0,
+            };
+            let log_distributions = self.settings.output_map.log(&self.direction(&swept.embedding, length).0);
+            let (means, counts) = class_means(&log_distributions, targets, self.classes);
             self.means.copy_(&means);
             self.counts.copy_(&counts);
         });

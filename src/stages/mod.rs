@@ -2,12 +2,19 @@
 
 pub mod synth;
 pub mod tile;
+pub mod report;
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
 use crate::store::run::Summary;
+
+mod data;
+pub mod probe;
+pub mod train;
+
+pub use data::Data;
 
 /// Where a stage runs. Never part of a digest: the machine does not change the result.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +33,13 @@ impl Machine {
     pub fn new(device: &str, threads: usize) -> Result<Self> {
         let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self { device: crate::ground::device::parse(device)?, threads: if threads == 0 { available } else { threads } })
+    }
+}
+
+impl Machine {
+    /// Tells libtorch how many processors to use. Results on one machine do not depend on who else runs there.
+    fn use_threads(&self) {
+        tch::set_num_threads(self.threads as i32);
     }
 }
 

@@ -46,6 +46,25 @@ pub fn create_folder(folder: &Path) -> Result<()> {
         .with_context(|| format!("cannot create the folder '{}'; check permissions, or choose another --out", folder.display()))
 }
 
+/// `to` as seen from the folder `from`, with `/` separators. Folders that share nothing near are named by their last part
+/// alone, so that no output tells where on a machine it was made.
+///
+/// # Errors
+/// One of the folders does not exist.
+pub fn relative(from: &Path, to: &Path) -> Result<String> {
+    let canonical = |path: &Path| path.canonicalize().with_context(|| format!("cannot find the folder '{}'", path.display()));
+    let (from, to) = (canonical(from)?, canonical(to)?);
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().count() - shared;
+    let down: Vec<String> = to.components().skip(shared).map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    if up > MOST_FOLDERS_UP {
+        return Ok(to.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default());
+    }
+    Ok(std::iter::repeat_n("..".to_owned(), up).chain(down).collect::<Vec<_>>().join("/"))
+}
+
+const MOST_FOLDERS_UP: usize = 3;
+
 #[cfg(unix)]
 fn set_default_mode(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;

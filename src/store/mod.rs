@@ -1,10 +1,15 @@
 //! Everything that touches the disk: whole-or-absent files, run folders, bags, weights, tables.
 
+mod checkpoint;
 pub mod coords;
 pub mod digest;
 pub mod files;
 pub mod history;
+mod pickle;
+pub mod pooled;
 pub mod predictions;
 pub mod run;
 pub mod scores;
 pub mod table;
+pub mod tensors;
+pub mod weights;

@@ -48,6 +48,11 @@ pub fn real(frame: &DataFrame, name: &str, path: &Path) -> Result<Vec<f64>> {
     text(frame, name, path)?.into_iter().enumerate().map(number).collect()
 }
 
+/// Every column's name, in the table's order.
+pub fn names(frame: &DataFrame) -> Vec<String> {
+    frame.get_column_names().iter().map(ToString::to_string).collect()
+}
+
 /// Whether the table has a column `name`.
 pub fn has(frame: &DataFrame, name: &str) -> bool {
     frame.column(name).is_ok()

@@ -3,8 +3,12 @@
 
 mod bad_input;
 mod data;
+mod house;
+mod metrics;
 mod parity;
+mod report;
 mod program;
 mod synth;
 mod tile;
 mod tissue;
+mod train;

@@ -61,9 +61,14 @@ pub struct Case {
 
 /// Runs `check` on every case of `family`; prints how many passed and what was left out; fails on the first differences found.
 pub fn each(test: &str, family: &str, check: impl Fn(&Case) -> Outcome) {
+    each_named(test, family, |_| true, check);
+}
+
+/// [`each`] for the cases whose name `wanted` accepts; another test is in charge of the others.
+pub fn each_named(test: &str, family: &str, wanted: impl Fn(&str) -> bool, check: impl Fn(&Case) -> Outcome) {
     let Some(folder) = crate::data::parity(test) else { return };
     let (mut passed, mut failed, mut not_built) = (0, Vec::new(), Vec::new());
-    for case in Case::all(&folder, family) {
+    for case in Case::all(&folder, family).into_iter().filter(|case| wanted(&case.name)) {
         match check(&case) {
             Outcome::Compared => match case.verdict() {
                 Ok(()) => passed += 1,

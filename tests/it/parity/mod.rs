@@ -2,3 +2,8 @@
 
 pub mod case;
 pub mod fill;
+
+mod aggregators;
+mod encoders;
+mod losses;
+mod metrics;

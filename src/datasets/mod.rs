@@ -1,0 +1,78 @@
+//! Samples with labels: bags of features and images, read once, handed out in batches.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use tch::Device;
+
+use crate::ground::batch::{Batch, Input};
+
+mod augment;
+pub mod bags;
+pub mod cifar;
+pub mod cohort;
+pub mod split;
+
+/// What is trained on, by the `kind` in `[train.data]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataKind {
+    /// An extract run and a table of labels.
+    #[default]
+    Bags,
+    /// CIFAR-100, binary layout.
+    Cifar100,
+}
+
+/// Samples in a fixed, documented order.
+pub trait Dataset: Send + Sync {
+    /// One id a sample: slide ids, or file and index.
+    fn ids(&self) -> &[String];
+
+    /// Whom each sample belongs to; splits and intervals never part a group.
+    fn groups(&self) -> &[String];
+
+    /// Class index of each sample.
+    fn targets(&self) -> &[i64];
+
+    /// A column of the labels table, for splits by column; `None` if there is no such column.
+    fn column(&self, name: &str) -> Option<Vec<String>>;
+
+    /// Class names in index order.
+    fn classes(&self) -> &[String];
+
+    /// What a model gets.
+    fn input(&self) -> Input;
+
+    /// The samples `rows` as one batch. With `augment`, random changes drawn from (seed, epoch, row) alone, so that neither
+    /// the order nor the number of workers changes them.
+    ///
+    /// # Errors
+    /// A sample that cannot be made, named.
+    fn batch(&self, rows: &[usize], augment: Option<Augment>, device: Device) -> Result<Batch>;
+}
+
+/// Where the random changes of a training sample come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Augment {
+    /// The run's seed.
+    pub seed: u64,
+    /// Epoch, from 1.
+    pub epoch: usize,
+}
+
+/// Opens what is trained on. `data`: an extract run or a folder of bags, or the folder of CIFAR-100; `labels`: the table, for bags.
+///
+/// # Errors
+/// Whatever the kind's reader says.
+pub fn open(kind: DataKind, data: &Path, labels: Option<&Path>, cohort: &cohort::CohortSettings, seed: u64) -> Result<Box<dyn Dataset>> {
+    Ok(match kind {
+        DataKind::Bags => {
+            let labels = labels.context("training on bags needs a table of labels: --labels FILE")?;
+            let inside = data.join("bags");
+            Box::new(bags::Bags::read(if inside.is_dir() { &inside } else { data }, cohort::Cohort::read(labels, cohort, seed)?)?)
+        }
+        DataKind::Cifar100 => Box::new(cifar::Cifar::read(data)?),
+    })
+}

@@ -1,0 +1,65 @@
+//! ResNet for 32-px images: 18, 34, 50, 101 with a 3×3 stem and no pooling before the stages.
+//!
+//! The networks of the NCMI paper's CIFAR-100 experiments; names and start values as its released code.
+
+use serde::{Deserialize, Serialize};
+use tch::{Tensor, nn};
+
+use super::Encoder;
+use super::blocks::{self, ConvNorm, Norm, Shape};
+use super::residual::{Depth, Naming, Stages};
+
+/// Settings of a CIFAR ResNet: none, its name says everything.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CifarResNetSettings {}
+
+/// 3×3 stem at stride 1, residual stages.
+pub struct CifarResNet {
+    stem: ConvNorm,
+    stages: Stages,
+}
+
+impl CifarResNet {
+    /// Creates the variables under `path`.
+    pub fn new(path: &nn::Path, depth: Depth) -> Self {
+        let init = blocks::framework_default();
+        let stem = path.sub("conv1");
+        let stem = ConvNorm::new(&stem.sub(0), &stem.sub(1), Shape::dense(3, 64, 3, 1), Norm::DEFAULT, init);
+        Self { stem, stages: Stages::new::<Released>(path, depth, init) }
+    }
+}
+
+impl Encoder for CifarResNet {
+    fn embed(&self, images: &Tensor, train: bool) -> Tensor {
+        let map = self.stem.forward(images, train).relu_();
+        super::global_average(&self.stages.forward(map, train))
+    }
+
+    fn width(&self) -> i64 {
+        self.stages.width
+    }
+
+    fn freeze(&mut self) {
+        self.stem.freeze();
+        self.stages.freeze();
+    }
+}
+
+struct Released;
+
+impl Naming for Released {
+    fn stage<'a>(root: &nn::Path<'a>, stage: usize) -> nn::Path<'a> {
+        root.sub(format!("conv{}_x", stage + 2))
+    }
+
+    /// Positions in a sequence of convolution, normalisation, ReLU.
+    fn layer<'a>(block: &nn::Path<'a>, index: usize) -> [nn::Path<'a>; 2] {
+        let sequence = block.sub("residual_function");
+        [sequence.sub(3 * index), sequence.sub(3 * index + 1)]
+    }
+
+    fn shortcut<'a>(block: &nn::Path<'a>) -> [nn::Path<'a>; 2] {
+        [block.sub("shortcut").sub(0), block.sub("shortcut").sub(1)]
+    }
+}

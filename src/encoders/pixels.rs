@@ -1,0 +1,39 @@
+//! From decoded pixels to a network's input: the one place where channel order, scale and normalisation are decided.
+
+use tch::{Device, Kind, Tensor};
+
+/// Mean and standard deviation of each colour channel (red, green, blue) of images in [0, 1].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalisation {
+    /// Subtracted.
+    pub mean: [f64; 3],
+    /// Divided by.
+    pub std: [f64; 3],
+}
+
+impl Normalisation {
+    /// ImageNet's, as torchvision's models use it.
+    pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+    /// CIFAR-100's training images, as the NCMI code uses it.
+    pub const CIFAR100: Self = Self {
+        mean: [0.507_075_159_237_132_3, 0.486_548_873_314_950_95, 0.440_917_843_367_034_3],
+        std: [0.267_334_285_879_240_1, 0.256_438_462_917_088_3, 0.276_150_471_325_684_04],
+    };
+}
+
+/// Interleaved RGB bytes `[count, side, side, 3]` → `(x/255 − mean)/std` as `[count,3,side,side]`, f32, on `device`.
+///
+/// The result is a channels-last tensor: convolutions take it as it is, and nothing is copied to reorder it.
+///
+/// # Panics
+/// `pixels` is not `count · side · side · 3` bytes long.
+pub fn prepare(pixels: &[u8], count: usize, side: u32, normalisation: &Normalisation, device: Device) -> Tensor {
+    let (count, side) = (count as i64, i64::from(side));
+    let channels = |values: [f64; 3]| Tensor::from_slice(&values.map(|value| value as f32)).to_device(device);
+    let mut images = Tensor::from_data_size(pixels, &[count, side, side, 3], Kind::Uint8).to_device(device).to_kind(Kind::Float);
+    images /= 255.0;
+    images -= channels(normalisation.mean);
+    images /= channels(normalisation.std);
+    images.permute([0, 3, 1, 2])
+}

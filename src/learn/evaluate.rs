@@ -1,0 +1,88 @@
+//! The only evaluation: one pass in evaluation mode, without gradient, in the order of the rows asked for.
+
+use anyhow::Result;
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::Learner;
+use crate::datasets::Dataset;
+use crate::ground::batch::Output;
+use crate::ground::interrupt;
+use crate::metrics::auc::{OneVsRest, macro_mean};
+use crate::metrics::classification::{Confusion, LabelSet, argmax};
+
+/// What the model makes of some rows; all tensors on the CPU, row i belongs to the i-th row asked for.
+pub struct Evaluated {
+    /// `[n,E]`
+    pub embeddings: Tensor,
+    /// `[n,C]`, for losses with a head.
+    pub logits: Option<Tensor>,
+    /// `[n,m]`: logarithm of the objective's output distribution.
+    pub log_distributions: Tensor,
+    /// `[n]`, i64.
+    pub targets: Tensor,
+}
+
+/// Runs the model over `rows`.
+///
+/// # Errors
+/// A sample that cannot be read, or an interruption.
+pub fn evaluate(learner: &Learner, dataset: &dyn Dataset, rows: &[usize], batch_size: usize, device: Device) -> Result<Evaluated> {
+    let mut parts: [Vec<Tensor>; 4] = Default::default();
+    no_grad(|| -> Result<()> {
+        for rows in rows.chunks(batch_size) {
+            interrupt::check()?;
+            let batch = dataset.batch(rows, None, device)?;
+            let output = learner.model.forward(&batch, false);
+            let distribution = learner.loss.log_distribution(&output);
+            let found = [Some(output.embedding), output.logits, Some(distribution), Some(batch.targets)];
+            for (part, tensor) in parts.iter_mut().zip(found) {
+                part.extend(tensor.map(|tensor| tensor.to_device(Device::Cpu)));
+            }
+        }
+        Ok(())
+    })?;
+    let [embeddings, logits, distributions, targets] = parts;
+    Ok(Evaluated {
+        embeddings: Tensor::cat(&embeddings, 0),
+        logits: (!logits.is_empty()).then(|| Tensor::cat(&logits, 0)),
+        log_distributions: Tensor::cat(&distributions, 0),
+        targets: Tensor::cat(&targets, 0),
+    })
+}
+
+impl Evaluated {
+    /// Probabilities `[n][C]` by the objective's own decision rule.
+    pub fn probabilities(&self, learner: &Learner) -> Vec<Vec<f64>> {
+        rows(&no_grad(|| learner.loss.probabilities(&self.output(learner.variables.device()))))
+    }
+
+    /// As one output of the model, without attention.
+    pub fn output(&self, device: Device) -> Output {
+        Output {
+            embedding: self.embeddings.to_device(device),
+            logits: self.logits.as_ref().map(|logits| logits.to_device(device)),
+            attention: None,
+        }
+    }
+
+    /// Class indices.
+    pub fn targets(&self) -> Vec<usize> {
+        (0..self.targets.size()[0]).map(|row| self.targets.int64_value(&[row]) as usize).collect()
+    }
+}
+
+/// A matrix as plain rows.
+pub fn rows(matrix: &Tensor) -> Vec<Vec<f64>> {
+    let width = matrix.size()[1] as usize;
+    let values = matrix.to_device(Device::Cpu).to_kind(Kind::Double).contiguous().flatten(0, -1);
+    let mut flat = vec![0.0; values.numel()];
+    values.copy_data(&mut flat, values.numel());
+    flat.chunks(width.max(1)).map(<[f64]>::to_vec).collect()
+}
+
+/// Macro-F1 and macro-AUC of probabilities `[n][C]`.
+pub fn macro_scores(targets: &[usize], probabilities: &[Vec<f64>], classes: usize) -> (f64, f64) {
+    let decided: Vec<usize> = probabilities.iter().map(|row| argmax(row)).collect();
+    let f1 = Confusion::new(targets, &decided, classes).macro_f1(LabelSet::Observed);
+    (f1, macro_mean(&OneVsRest::new(targets, probabilities).per_class()))
+}

@@ -1,0 +1,100 @@
+//! The only training loop, the only evaluation, for bags and images and every loss.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+use tch::nn::VarStore;
+use tch::{Device, Tensor};
+
+use crate::ground::batch::Input;
+use crate::ground::seed;
+use crate::losses::{Loss, LossSettings, Site};
+use crate::model::{Model, ModelSettings};
+
+pub mod checkpoint;
+pub mod evaluate;
+pub mod fit;
+pub mod optimizers;
+pub mod schedule;
+
+/// Settings of `[train]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TrainSettings {
+    /// What is trained on: `bags` or `cifar100`.
+    pub data: crate::datasets::DataKind,
+    /// Passes over the training set; 0 keeps the initial model, as a control.
+    pub epochs: usize,
+    /// Bags or images a step.
+    pub batch_size: usize,
+    /// Whether an incomplete last batch is left out.
+    pub drop_last: bool,
+    /// Largest L2 norm of the gradient; 0 for no limit.
+    pub clip: f64,
+    /// Random changes of training images.
+    pub augment: bool,
+    /// Epochs between two validations.
+    pub validate_every: usize,
+    /// The model.
+    pub model: ModelSettings,
+    /// The objective.
+    pub loss: LossSettings,
+    /// The optimiser of the model's parameters.
+    pub optimizer: optimizers::OptimizerSettings,
+    /// The learning rate over time.
+    pub schedule: schedule::ScheduleSettings,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self {
+            data: crate::datasets::DataKind::Bags,
+            epochs: 50,
+            batch_size: 8,
+            drop_last: false,
+            clip: 5.0,
+            augment: false,
+            validate_every: 1,
+            model: ModelSettings::default(),
+            loss: LossSettings::default(),
+            optimizer: optimizers::OptimizerSettings::default(),
+            schedule: schedule::ScheduleSettings::default(),
+        }
+    }
+}
+
+/// A model with its objective; all their tensors are in one store.
+pub struct Learner {
+    /// Parameters and buffers, the model's under `model`, the loss's under `loss`.
+    pub variables: VarStore,
+    /// The model.
+    pub model: Model,
+    /// The objective.
+    pub loss: Box<dyn Loss>,
+}
+
+impl Learner {
+    /// Builds both with initial values of the seed's stream `initial-weights`.
+    ///
+    /// # Errors
+    /// Settings that cannot work with these classes or this input.
+    pub fn new(settings: &TrainSettings, input: Input, classes: usize, seed: u64, device: Device) -> Result<Self> {
+        ensure!(settings.batch_size > 0, "train.batch-size must be at least 1");
+        seed::seed_torch(seed, "initial-weights");
+        let variables = VarStore::new(device);
+        let model = Model::new(&settings.model, input, settings.loss.needs_head(), classes as i64, &(variables.root() / "model"))?;
+        let loss = settings.loss.build(&Site { path: variables.root() / "loss", classes: classes as i64, width: model.width() })?;
+        Ok(Self { variables, model, loss })
+    }
+
+    /// The model's trainable parameters by name; the loss moves its own.
+    pub fn parameters(&self) -> BTreeMap<String, Tensor> {
+        self.variables.variables().into_iter().filter(|(name, tensor)| name.starts_with("model.") && tensor.requires_grad()).collect()
+    }
+
+    /// Every tensor by name.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.variables.variables().into_iter().collect()
+    }
+}

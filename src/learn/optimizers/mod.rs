@@ -1,0 +1,74 @@
+//! Optimisers whose state is part of the checkpoint. (tch's own cannot save theirs, and exact resume needs it.)
+
+use std::collections::BTreeMap;
+
+use tch::{Tensor, no_grad};
+
+mod adamw;
+mod sgd;
+
+pub use sgd::SgdSettings;
+
+crate::registry! {
+    /// Optimisers, by the `name` in `[train.optimizer]`.
+    pub enum OptimizerSettings {
+        "adamw" => AdamW(adamw::AdamWSettings),
+        "sgd" => Sgd(sgd::SgdSettings),
+    } default "adamw"
+}
+
+impl OptimizerSettings {
+    /// Builds the chosen optimiser for the named parameters.
+    pub fn build(&self, parameters: BTreeMap<String, Tensor>) -> Box<dyn Optimizer> {
+        match self {
+            Self::AdamW(settings) => Box::new(adamw::AdamW::new(settings.clone(), parameters)),
+            Self::Sgd(settings) => Box::new(sgd::Sgd::new(settings.clone(), parameters)),
+        }
+    }
+
+    /// The initial learning rate.
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            Self::AdamW(settings) => settings.learning_rate,
+            Self::Sgd(settings) => settings.learning_rate,
+        }
+    }
+}
+
+/// Moves parameters along their gradients.
+pub trait Optimizer: Send {
+    /// The parameters by name, in the order in which they are updated.
+    fn parameters(&self) -> &BTreeMap<String, Tensor>;
+
+    /// One update at the given learning rate; parameters without a gradient stay.
+    fn step(&mut self, learning_rate: f64);
+
+    /// Everything needed to continue exactly, by name.
+    fn state(&self) -> BTreeMap<String, Tensor>;
+
+    /// Takes back what `state` gave.
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>);
+
+    /// Forgets the gradients.
+    fn zero_gradients(&self) {
+        for parameter in self.parameters().values() {
+            parameter.shallow_clone().zero_grad();
+        }
+    }
+
+    /// Scales all gradients so that their common L2 norm is at most `limit`.
+    fn clip_gradients(&self, limit: f64) {
+        let gradients: Vec<Tensor> = self.parameters().values().map(Tensor::grad).filter(Tensor::defined).collect();
+        no_grad(|| {
+            let squares: Vec<Tensor> = gradients.iter().map(|g| g.square().sum(None::<tch::Kind>)).collect();
+            if squares.is_empty() {
+                return;
+            }
+            let norm = Tensor::stack(&squares, 0).sum(None::<tch::Kind>).sqrt();
+            let scale = (limit / (norm + 1e-6)).clamp_max(1.0);
+            for mut gradient in gradients {
+                let _ = gradient.g_mul_(&scale);
+            }
+        });
+    }
+}

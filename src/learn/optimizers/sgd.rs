@@ -1,0 +1,89 @@
+//! SGD with momentum, as PyTorch defines it: v ← m·v + (g + λw), w ← w − η·v; the first v is the gradient itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tch::{Tensor, no_grad};
+
+use super::Optimizer;
+
+/// Settings of SGD.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SgdSettings {
+    /// η
+    pub learning_rate: f64,
+    /// m
+    pub momentum: f64,
+    /// λ, added to the gradient.
+    pub weight_decay: f64,
+}
+
+impl Default for SgdSettings {
+    fn default() -> Self {
+        Self { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4 }
+    }
+}
+
+pub(super) struct Sgd {
+    settings: SgdSettings,
+    parameters: BTreeMap<String, Tensor>,
+    velocity: BTreeMap<String, Tensor>,
+}
+
+impl Sgd {
+    pub(super) fn new(settings: SgdSettings, parameters: BTreeMap<String, Tensor>) -> Self {
+        Self { settings, parameters, velocity: BTreeMap::new() }
+    }
+}
+
+impl Optimizer for Sgd {
+    fn parameters(&self) -> &BTreeMap<String, Tensor> {
+        &self.parameters
+    }
+
+    fn step(&mut self, learning_rate: f64) {
+        no_grad(|| {
+            for (name, parameter) in &self.parameters {
+                let gradient = parameter.grad();
+                if !gradient.defined() {
+                    continue;
+                }
+                let gradient = gradient + parameter * self.settings.weight_decay;
+                let velocity = match self.velocity.remove(name) {
+                    Some(former) => former * self.settings.momentum + gradient,
+                    None => gradient,
+                };
+                let _ = parameter.shallow_clone().g_sub_(&(&velocity * learning_rate));
+                self.velocity.insert(name.clone(), velocity);
+            }
+        });
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        self.velocity.iter().map(|(name, tensor)| (format!("velocity.{name}"), tensor.shallow_clone())).collect()
+    }
+
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>) {
+        self.velocity = state.iter().filter_map(|(name, t)| Some((name.strip_prefix("velocity.")?.to_owned(), t.copy()))).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn momentum_follows_the_golden_steps() {
+        let weight = Tensor::zeros([1], (tch::Kind::Double, tch::Device::Cpu)).set_requires_grad(true);
+        let settings = SgdSettings { learning_rate: 1.0, momentum: 0.9, weight_decay: 0.0 };
+        let mut sgd = Sgd::new(settings, BTreeMap::from([("w".to_owned(), weight.shallow_clone())]));
+        for (gradient, expected) in [(1.0, -1.0), (0.5, -2.4)] {
+            sgd.zero_gradients();
+            (&weight * gradient).sum(None::<tch::Kind>).backward();
+            sgd.step(1.0);
+            assert!((weight.double_value(&[0]) - expected).abs() < 1e-12);
+        }
+        assert!((sgd.state()["velocity.w"].double_value(&[0]) - 1.4).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,155 @@
+//! Runs a pipeline here: for each run its stages in order, each in the folder that its recipe names; what is done is skipped.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::Pipeline;
+use crate::config::Config;
+use crate::datasets::DataKind;
+use crate::stages::{self, Data, Machine, extract, probe, report, tile, train};
+use crate::store::run::{Recipe, Summary};
+
+/// What a pipeline left.
+pub struct Outcome {
+    /// Folder of the report, if there was such a stage.
+    pub report: Option<PathBuf>,
+    /// Probe folders in the order of the runs, without repetition.
+    pub probes: Vec<PathBuf>,
+}
+
+/// Runs every stage of every run. A second call finds everything done.
+///
+/// # Errors
+/// The first stage that fails, with the run's number; what was done before stays done.
+pub fn execute(pipeline: &Pipeline, machine: &Machine) -> Result<Outcome> {
+    let mut jobs = Jobs { pipeline, machine, folders: BTreeMap::new() };
+    let mut probes: Vec<PathBuf> = Vec::new();
+    for (index, config) in pipeline.runs.iter().enumerate() {
+        let probe = jobs
+            .one_run(config)
+            .with_context(|| format!("run {} of {} of pipeline '{}'", index + 1, pipeline.runs.len(), pipeline.name))?;
+        if let Some(probe) = probe.filter(|probe| !probes.contains(probe)) {
+            probes.push(probe);
+        }
+    }
+    let mut outcome = Outcome { report: None, probes };
+    if pipeline.stages.contains(&"report") {
+        let folder = pipeline.folder.join("report");
+        stages::complete(report::run(&outcome.probes, &folder)?)?;
+        outcome.report = Some(folder);
+    }
+    Ok(outcome)
+}
+
+struct Jobs<'a> {
+    pipeline: &'a Pipeline,
+    machine: &'a Machine,
+    /// Folders of finished jobs by what was asked for, so that runs that share a stage do not look twice.
+    folders: BTreeMap<String, PathBuf>,
+}
+
+impl Jobs<'_> {
+    fn one_run(&mut self, config: &Config) -> Result<Option<PathBuf>> {
+        let (mut tiles, mut bags, mut trained, mut probed) = (None, None, None, None);
+        for stage in self.pipeline.stages.clone() {
+            match stage {
+                "tile" => {
+                    let inputs = tile::Inputs { slides: self.slides()? };
+                    let key = serde_json::to_string(&("tile", &config.tile))?;
+                    tiles = Some(self.job(
+                        key,
+                        config.tile.tissue.name(),
+                        || tile::recipe(config, &inputs),
+                        |out, machine| tile::run(config, &inputs, out, machine),
+                    )?);
+                }
+                "extract" => {
+                    let inputs = extract::Inputs {
+                        slides: self.slides()?,
+                        tiles: tiles.clone().context("the stage 'extract' needs 'tile' before it")?,
+                    };
+                    let key = serde_json::to_string(&("extract", &config.extract, config.seed, &inputs.tiles))?;
+                    let label = config.extract.encoder.name();
+                    bags = Some(self.job(
+                        key,
+                        label,
+                        || extract::recipe(config, &inputs),
+                        |out, machine| extract::run(config, &inputs, out, machine),
+                    )?);
+                }
+                "train" => {
+                    let inputs = self.data(config, bags.as_ref())?;
+                    let key = serde_json::to_string(&("train", config.seed, &config.cohort, &config.split, &config.train, &bags))?;
+                    let label = label(config);
+                    trained = Some(self.job(
+                        key,
+                        &label,
+                        || train::recipe(config, &inputs),
+                        |out, machine| train::run(config, &inputs, out, machine),
+                    )?);
+                }
+                "probe" => {
+                    let train = trained.clone().context("the stage 'probe' needs 'train' before it")?;
+                    let inputs = probe::Inputs { train, data: self.data(config, bags.as_ref())?, tiles: tiles.clone() };
+                    let key = serde_json::to_string(&("probe", &config.probe, &inputs.train))?;
+                    let label = label(config);
+                    probed = Some(self.job(
+                        key,
+                        &label,
+                        || probe::recipe(config, &inputs),
+                        |out, machine| probe::run(config, &inputs, out, machine),
+                    )?);
+                }
+                _ => {}
+            }
+        }
+        Ok(probed)
+    }
+
+    /// One stage of one run: `out/<name>/<stage>/<label>-<digest>`.
+    fn job(
+        &mut self,
+        key: String,
+        label: &str,
+        recipe: impl FnOnce() -> Result<Recipe>,
+        run: impl FnOnce(&std::path::Path, &Machine) -> Result<Summary>,
+    ) -> Result<PathBuf> {
+        if let Some(folder) = self.folders.get(&key) {
+            return Ok(folder.clone());
+        }
+        let recipe = recipe()?;
+        let folder = self.pipeline.folder.join(&recipe.stage).join(format!("{label}-{}", recipe.digest()?));
+        let done = crate::store::run::summary(&folder)?.is_some_and(|summary| summary.status == "done");
+        if !done {
+            tracing::info!("{}: {}", recipe.stage, folder.file_name().unwrap_or_default().to_string_lossy());
+        }
+        let summary = stages::complete(run(&folder, self.machine)?)?;
+        if !done && summary.seconds > 1.0 {
+            tracing::info!("{}: done in {:.0} s", recipe.stage, summary.seconds);
+        }
+        self.folders.insert(key, folder.clone());
+        Ok(folder)
+    }
+
+    fn slides(&self) -> Result<PathBuf> {
+        self.pipeline.slides.clone().context("the pipeline has no [inputs] slides")
+    }
+
+    fn data(&self, config: &Config, bags: Option<&PathBuf>) -> Result<Data> {
+        let data = match config.train.data {
+            DataKind::Bags => bags.cloned().context("training on bags needs the stage 'extract' before it")?,
+            DataKind::Cifar100 => self.pipeline.images.clone().context("the pipeline has no [inputs] images")?,
+        };
+        Ok(Data { data, labels: self.pipeline.labels.clone() })
+    }
+}
+
+fn label(config: &Config) -> String {
+    let model = match config.train.data {
+        DataKind::Bags => config.train.model.aggregator.name(),
+        DataKind::Cifar100 => config.train.model.encoder.name(),
+    };
+    format!("{}-{model}-seed{}", config.train.loss.name(), config.seed)
+}

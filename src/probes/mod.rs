@@ -1,0 +1,36 @@
+//! How frozen embeddings are judged: a linear probe, and the comparison with class centroids.
+
+use serde::{Deserialize, Serialize};
+
+pub mod centroid;
+pub mod linear;
+
+/// Settings of `[probe]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProbeSettings {
+    /// Which model is judged.
+    pub checkpoint: Checkpoint,
+    /// Name of the comparison that this run belongs to; runs of one group differ in fold and seed only.
+    pub group: String,
+    /// Resamples of the bootstrap.
+    pub resamples: usize,
+    /// The linear probe.
+    pub linear: linear::LinearProbeSettings,
+}
+
+impl Default for ProbeSettings {
+    fn default() -> Self {
+        Self { checkpoint: Checkpoint::Best, group: String::new(), resamples: 2000, linear: linear::LinearProbeSettings::default() }
+    }
+}
+
+/// Which model is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checkpoint {
+    /// The best on the validation rows; the last where there are none.
+    Best,
+    /// The last epoch's.
+    Last,
+}

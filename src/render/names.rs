@@ -1,0 +1,70 @@
+//! How recipes, decision rules and numbers are called in front of people; files keep the exact names.
+
+use crate::store::pooled::Row;
+use crate::store::scores::Decision;
+
+/// `NCMI`, `CE`, `untrained`, or the loss's own name.
+pub fn recipe(loss: &str, epochs: usize) -> String {
+    match (epochs, loss) {
+        (0, _) => "untrained".to_owned(),
+        (_, "ncmi") => "NCMI".to_owned(),
+        (_, "cross-entropy") => "CE".to_owned(),
+        (_, other) => other.to_owned(),
+    }
+}
+
+/// A recipe with its decision rule: `NCMI-LP`, `CE+LP`, `CE, its own head`.
+// METHOD: the paper writes NCMI-LP for its own method and CE+LP for the baseline given the same probe.
+pub fn recipe_and_decision(loss: &str, epochs: usize, decision: Decision) -> String {
+    let (name, joint) = (recipe(loss, epochs), if loss == "ncmi" && epochs > 0 { '-' } else { '+' });
+    match (decision, loss) {
+        (Decision::Lp, _) => format!("{name}{joint}LP"),
+        (Decision::Cc, _) => format!("{name}{joint}CC"),
+        (Decision::Own, "ncmi") => format!("{name}, trained centroids"),
+        (Decision::Own, _) => format!("{name}, its own head"),
+    }
+}
+
+/// The name of a row.
+pub fn row(row: &Row) -> String {
+    let name = recipe_and_decision(&row.loss, row.epochs, row.decision);
+    if row.labels == "true" { name } else { format!("{name}, labels {}", row.labels) }
+}
+
+/// Where a recipe stands: division, bag model (`none` for images, left out), encoder.
+pub fn setting(split: &str, aggregator: &str, encoder: &str) -> String {
+    let parts = [split, aggregator, encoder];
+    parts.into_iter().filter(|part| !part.is_empty() && *part != "none").collect::<Vec<_>>().join(" · ")
+}
+
+/// `1 slide`, `2 slides`.
+pub fn count(number: usize, singular: &str) -> String {
+    if number == 1 { format!("1 {singular}") } else { format!("{number} {singular}s") }
+}
+
+/// Three decimals with the sign always there; a true minus.
+pub fn signed(value: f64) -> String {
+    if !value.is_finite() {
+        return "undefined".to_owned();
+    }
+    format!("{value:+.3}").replace('-', "−")
+}
+
+/// Three decimals, or a dash for what is undefined.
+pub fn score(value: f64) -> String {
+    if value.is_finite() { format!("{value:.3}") } else { "–".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_papers_words() {
+        assert_eq!(recipe_and_decision("ncmi", 50, Decision::Lp), "NCMI-LP");
+        assert_eq!(recipe_and_decision("cross-entropy", 50, Decision::Lp), "CE+LP");
+        assert_eq!(recipe_and_decision("ncmi", 0, Decision::Lp), "untrained+LP");
+        assert_eq!(setting("holdout", "none", "resnet18"), "holdout · resnet18");
+        assert_eq!((signed(-0.0104), count(1, "seed"), score(f64::NAN)), ("−0.010".into(), "1 seed".into(), "–".into()));
+    }
+}

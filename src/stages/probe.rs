@@ -1,0 +1,198 @@
+//! `wsi probe`: a trained model is judged once on its test rows, by a linear probe, by its own rule and by centroid comparison.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::Machine;
+use super::data::Data;
+use crate::config::Config;
+use crate::datasets::cohort::CohortSettings;
+use crate::datasets::{DataKind, Dataset};
+use crate::learn::evaluate::{Evaluated, evaluate, macro_scores, rows};
+use crate::learn::{Learner, checkpoint};
+use crate::metrics::auc::{OneVsRest, macro_mean, undefined};
+use crate::metrics::bootstrap;
+use crate::metrics::classification::{Confusion, LabelSet, argmax};
+use crate::metrics::information::{Gamma, concentration};
+use crate::probes::centroid::CentroidComparison;
+use crate::probes::linear::LinearProbe;
+use crate::probes::{Checkpoint, ProbeSettings};
+use crate::store::predictions::{self, Prediction, Predictions};
+use crate::store::run::{self, Opened, Recipe, Run, Summary};
+use crate::store::scores::{Decision, DecisionScores, Information, SCHEMA, ScoreFile};
+use crate::store::{files, scores};
+
+/// Paths of a probing call.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// A finished train run.
+    pub train: PathBuf,
+    /// What it was trained on.
+    pub data: Data,
+    /// The tile run behind the bags, for the report's pictures.
+    pub tiles: Option<PathBuf>,
+}
+
+/// What identifies a probe run. The training settings are part of it through the train run's digest.
+///
+/// # Errors
+/// The train folder is no finished run.
+pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
+    let train = run::finished(&inputs.train, "train")?;
+    Ok(Recipe {
+        stage: "probe".into(),
+        settings: json!({"probe": config.probe}),
+        inputs: BTreeMap::from([("train".to_owned(), train.digest)]),
+    })
+}
+
+/// Probes into `out`. Only `[probe]` of `config` counts; everything else is read from the train run.
+///
+/// # Errors
+/// The train folder is no finished run, or the data are not those it was trained on.
+pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> Result<Summary> {
+    let recipe = recipe(config, inputs)?;
+    let run = match Run::open(out, recipe)? {
+        Opened::Done(summary) => return Ok(summary),
+        Opened::Work(run) => run,
+    };
+    machine.use_threads();
+    let settings = &config.probe;
+    let trained = trained_config(&inputs.train)?;
+    let trained_summary = run::finished(&inputs.train, "train")?;
+    anyhow::ensure!(
+        trained_summary.inputs == inputs.data.digests(&trained)?,
+        "the data or labels given are not those that '{}' was trained on; give the same --data and --labels",
+        inputs.train.display()
+    );
+    let (dataset, split) = inputs.data.open(&trained)?;
+    let dataset = dataset.as_ref();
+    let classes = dataset.classes().len();
+    let learner = Learner::new(&trained.train, dataset.input(), classes, trained.seed, machine.device)?;
+    let best = settings.checkpoint == Checkpoint::Best && inputs.train.join(checkpoint::BEST).is_file();
+    checkpoint::load(&inputs.train.join(if best { checkpoint::BEST } else { checkpoint::LAST }), &learner)?;
+
+    let see = |rows: &[usize]| evaluate(&learner, dataset, rows, trained.train.batch_size, machine.device);
+    let train = see(&split.train.0)?;
+    let test = see(&split.test.0)?;
+    let valid = if split.valid.0.is_empty() { None } else { Some(see(&split.valid.0)?) };
+    let probe = linear_probe(&train, valid.as_ref(), classes, settings, trained.seed)?;
+    let comparison = CentroidComparison::new(&train.log_distributions, &train.targets, classes);
+    let by_rule = BTreeMap::from([
+        (Decision::Lp, rows(&probe.probabilities(&test.embeddings))),
+        (Decision::Own, test.probabilities(&learner)),
+        (Decision::Cc, rows(&comparison.probabilities(&test.log_distributions))),
+    ]);
+
+    let targets = test.targets();
+    let groups: Vec<String> = split.test.0.iter().map(|&row| dataset.groups()[row].clone()).collect();
+    let decisions: BTreeMap<Decision, DecisionScores> = by_rule
+        .iter()
+        .map(|(&decision, probabilities)| (decision, judge(&targets, probabilities, classes, &groups, settings.resamples, trained.seed)))
+        .collect();
+    predictions::write(&run.folder, dataset.classes(), &table(dataset, &split.test.0, &targets, by_rule))?;
+
+    let linear = &decisions[&Decision::Lp];
+    let distributions = rows(&test.log_distributions.exp());
+    let patients: std::collections::BTreeSet<&String> = groups.iter().collect();
+    let scores = ScoreFile {
+        schema: SCHEMA,
+        seed: trained.seed,
+        classes: dataset.classes().to_vec(),
+        split: scores::Split {
+            name: split.name.clone(),
+            digest: split.digest(dataset)?,
+            kind: split.kind,
+            fold: split.fold,
+            folds: split.folds,
+        },
+        labels: labels_in_words(&trained.cohort),
+        loss: trained.train.loss.name().to_owned(),
+        aggregator: if trained.train.data == DataKind::Bags { trained.train.model.aggregator.name() } else { "none" }.to_owned(),
+        encoder: encoder(&trained, &inputs.data)?,
+        epochs: trained.train.epochs,
+        checkpoint: if best { "best" } else { "last" }.to_owned(),
+        group: settings.group.clone(),
+        macro_f1: linear.macro_f1,
+        macro_auc: linear.macro_auc,
+        information: Some(Information::from(&concentration(&distributions, &targets, classes, Gamma::Centroid))),
+        interval: bootstrap::description(settings.resamples),
+        settings: json!({"train": trained, "probe": settings}),
+        inputs: BTreeMap::from([("train".to_owned(), trained_summary.digest.clone())]).into_iter().chain(trained_summary.inputs).collect(),
+        slides: targets.len(),
+        patients: patients.len(),
+        train_folder: files::relative(&run.folder, &inputs.train)?,
+        tile_folder: inputs.tiles.as_ref().map(|tiles| files::relative(&run.folder, tiles)).transpose()?,
+        decisions,
+    };
+    scores.write(&run.folder)?;
+    run.finish(json!({"macro_f1": scores.macro_f1, "macro_auc": scores.macro_auc}), Default::default())
+}
+
+fn trained_config(folder: &Path) -> Result<Config> {
+    let path = folder.join("config.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
+    Config::resolve(text.parse().with_context(|| format!("'{}' is damaged", path.display()))?)
+}
+
+/// With several learning rates, the one with the best macro-F1 on the validation rows; the first where there are none.
+fn linear_probe(train: &Evaluated, valid: Option<&Evaluated>, classes: usize, settings: &ProbeSettings, seed: u64) -> Result<LinearProbe> {
+    let fit = |rate: f64| LinearProbe::fit(&train.embeddings, &train.targets, classes, &settings.linear, rate, seed);
+    let rates = &settings.linear.learning_rates;
+    let first = *rates.first().context("probe.linear.learning-rates is empty")?;
+    let Some(valid) = valid.filter(|_| rates.len() > 1) else { return fit(first) };
+    let mut best: Option<(f64, LinearProbe)> = None;
+    for &rate in rates {
+        let probe = fit(rate)?;
+        let (f1, _) = macro_scores(&valid.targets(), &rows(&probe.probabilities(&valid.embeddings)), classes);
+        if best.as_ref().is_none_or(|(highest, _)| f1 > *highest) {
+            best = Some((f1, probe));
+        }
+    }
+    best.map(|(_, probe)| probe).context("probe.linear.learning-rates is empty")
+}
+
+fn judge(targets: &[usize], probabilities: &[Vec<f64>], classes: usize, groups: &[String], resamples: usize, seed: u64) -> DecisionScores {
+    let decided: Vec<usize> = probabilities.iter().map(|row| argmax(row)).collect();
+    let confusion = Confusion::new(targets, &decided, classes);
+    let ranking = OneVsRest::new(targets, probabilities);
+    let f1 =
+        |rows: &[usize]| Some(Confusion::of(rows.iter().map(|&row| (targets[row], decided[row])), classes).macro_f1(LabelSet::Observed));
+    DecisionScores {
+        macro_f1: bootstrap::clustered(groups, resamples, seed, f1),
+        macro_auc: bootstrap::clustered(groups, resamples, seed, |rows| Some(macro_mean(&ranking.per_class_of(rows)))),
+        per_class_f1: confusion.f1_per_class(),
+        auc_classes_undefined: undefined(&ranking.per_class()),
+        confusion: confusion.counts,
+    }
+}
+
+fn table(dataset: &dyn Dataset, test: &[usize], targets: &[usize], by_rule: BTreeMap<Decision, Vec<Vec<f64>>>) -> Predictions {
+    let predict = |(place, probabilities): (usize, Vec<f64>)| Prediction {
+        slide_id: dataset.ids()[test[place]].clone(),
+        patient_id: dataset.groups()[test[place]].clone(),
+        label: targets[place],
+        predicted: argmax(&probabilities),
+        probabilities,
+    };
+    by_rule.into_iter().map(|(decision, rows)| (decision, rows.into_iter().enumerate().map(predict).collect())).collect()
+}
+
+fn labels_in_words(cohort: &CohortSettings) -> String {
+    match cohort.shuffle_labels {
+        0 => "true".into(),
+        stream => format!("shuffled by patient, stream {stream}"),
+    }
+}
+
+/// The frozen network behind the bags as the extract run names it; for images, the network that was trained.
+fn encoder(trained: &Config, data: &Data) -> Result<String> {
+    if trained.train.data != DataKind::Bags {
+        return Ok(trained.train.model.encoder.name().to_owned());
+    }
+    let summary = run::summary(&data.data)?;
+    Ok(summary.and_then(|s| s.figures["encoder"].as_str().map(str::to_owned)).unwrap_or_else(|| "unknown".into()))
+}

@@ -1,0 +1,151 @@
+//! Which runs belong together: the same recipe, repeated over folds and seeds.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::runs::Probe;
+use crate::store::digest;
+use crate::store::scores::{ScoreFile, SplitKind};
+
+/// One training of the recipe on the whole cohort: a seed, and for shuffled labels the shuffle.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Repeat {
+    pub seed: u64,
+    /// What follows the first comma of the labels' description: `stream 3`.
+    pub shuffle: String,
+}
+
+impl std::fmt::Display for Repeat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "seed {}", self.seed)?;
+        if self.shuffle.is_empty() { Ok(()) } else { write!(f, ", {}", self.shuffle) }
+    }
+}
+
+/// Everything that runs of one group share; its order is the order of the report.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    shuffled: bool,
+    kind: SplitKind,
+    pub split: String,
+    pub aggregator: String,
+    pub encoder: String,
+    untrained: bool,
+    pub loss: String,
+    pub labels: String,
+    pub epochs: usize,
+    pub checkpoint: String,
+    pub folds: usize,
+    pub group: String,
+    classes: Vec<String>,
+    /// Digest of the settings without seed and fold; empty unless it is needed to tell two recipes apart.
+    pub settings: String,
+}
+
+impl Key {
+    /// Whether two recipes stand on the same division, bags and bag model, so that their scores may be subtracted.
+    pub(super) fn same_setting(&self, other: &Self) -> bool {
+        let setting =
+            |key: &Self| (key.kind, key.split.clone(), key.folds, key.aggregator.clone(), key.encoder.clone(), key.classes.clone());
+        setting(self) == setting(other)
+    }
+}
+
+/// Runs of one recipe.
+pub(super) struct Group<'a> {
+    pub key: Key,
+    /// By repeat, then fold.
+    pub runs: BTreeMap<Repeat, BTreeMap<usize, &'a Probe>>,
+}
+
+impl Group<'_> {
+    /// Every run.
+    pub(super) fn probes(&self) -> impl Iterator<Item = &Probe> {
+        self.runs.values().flat_map(|folds| folds.values().copied())
+    }
+
+    /// Folds that a repeat lacks.
+    pub(super) fn missing(&self, repeat: &Repeat) -> Vec<usize> {
+        (0..self.key.folds).filter(|fold| !self.runs[repeat].contains_key(fold)).collect()
+    }
+}
+
+/// Sorts runs into groups. Notes say which runs were left out because an equal one was given before.
+///
+/// # Errors
+/// Settings that cannot be written as JSON.
+pub(super) fn group(probes: &[Probe]) -> Result<(Vec<Group<'_>>, Vec<String>)> {
+    let mut by_key: BTreeMap<Key, Vec<&Probe>> = BTreeMap::new();
+    for probe in probes {
+        by_key.entry(key(&probe.scores)).or_default().push(probe);
+    }
+    let (mut groups, mut notes) = (Vec::new(), Vec::new());
+    for (key, members) in by_key {
+        // Two runs of one seed and fold under one label: the recipes differ in a setting that the label does not name.
+        let places: Vec<(Repeat, usize)> = members.iter().map(|probe| (repeat(&probe.scores), probe.scores.split.fold)).collect();
+        let collide = (1..places.len()).any(|i| places[..i].contains(&places[i]));
+        let mut parts: BTreeMap<String, Group> = BTreeMap::new();
+        for (probe, (repeat, fold)) in members.into_iter().zip(places) {
+            let settings = if collide { fingerprint(&probe.scores.settings)? } else { String::new() };
+            let part =
+                parts.entry(settings.clone()).or_insert_with(|| Group { key: Key { settings, ..key.clone() }, runs: BTreeMap::new() });
+            let folds = part.runs.entry(repeat.clone()).or_default();
+            if let Some(first) = folds.get(&fold) {
+                notes.push(format!("'{}' repeats '{}' (same recipe, {repeat}, fold {fold}) and is left out.", probe.name, first.name));
+            } else {
+                folds.insert(fold, probe);
+            }
+        }
+        groups.extend(parts.into_values());
+    }
+    Ok((groups, notes))
+}
+
+fn key(scores: &ScoreFile) -> Key {
+    Key {
+        shuffled: scores.labels != "true",
+        kind: scores.split.kind,
+        split: without_fold_and_seed(&scores.split.name),
+        aggregator: scores.aggregator.clone(),
+        encoder: scores.encoder.clone(),
+        untrained: scores.epochs == 0,
+        loss: scores.loss.clone(),
+        labels: scores.labels.split(", ").next().unwrap_or_default().to_owned(),
+        epochs: scores.epochs,
+        checkpoint: scores.checkpoint.clone(),
+        folds: scores.split.folds,
+        group: scores.group.clone(),
+        classes: scores.classes.clone(),
+        settings: String::new(),
+    }
+}
+
+fn repeat(scores: &ScoreFile) -> Repeat {
+    let shuffle = scores.labels.split_once(", ").map_or("", |(_, rest)| rest);
+    Repeat { seed: scores.seed, shuffle: shuffle.to_owned() }
+}
+
+/// `4-fold by patient, fold 0 of 4, seed 0` → `4-fold by patient`.
+fn without_fold_and_seed(name: &str) -> String {
+    let kept: Vec<&str> = name.split(", ").filter(|part| !part.starts_with("fold ") && !part.starts_with("seed ")).collect();
+    kept.join(", ")
+}
+
+/// Digest of the settings without any key called `seed` or `fold`.
+fn fingerprint(settings: &Value) -> Result<String> {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.retain(|key, _| key != "seed" && key != "fold");
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut settings = settings.clone();
+    strip(&mut settings);
+    digest::settings(&settings)
+}

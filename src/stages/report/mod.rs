@@ -1,0 +1,139 @@
+//! `wsi report`: the scores of many runs as one page for people, one table for spreadsheets and one for machines.
+//!
+//! Reads what `wsi probe` and `wsi train` left in their folders and computes every pooled score again from the predictions.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::metrics::bootstrap::{self, RESAMPLES};
+use crate::render::{self, Curves, Origin, Page, names};
+use crate::store::pooled::Pooled;
+use crate::store::run::{Opened, Recipe, Run, Summary};
+use crate::store::table::{self, Cells};
+use crate::store::{digest, files};
+use groups::Group;
+use runs::Probe;
+
+mod groups;
+mod pictures;
+mod pool;
+mod rows;
+mod runs;
+mod sentences;
+
+/// The page's name inside a report folder.
+pub const PAGE: &str = "report.html";
+/// The name of the table of single runs inside a report folder.
+pub const TABLE: &str = "scores.csv";
+
+/// Writes `report.html`, `scores.csv` and `pooled.json` into `out`. `runs` are probe folders, or folders above some.
+///
+/// A run that cannot be read is left out, named on the page and in the summary's `failed`.
+///
+/// # Errors
+/// A folder without runs, no readable run, `out` is taken by another report or cannot be written.
+pub fn run(runs: &[PathBuf], out: &Path) -> Result<Summary> {
+    let found = runs::find(runs)?;
+    let digests: Vec<&str> = found.probes.iter().map(|probe| probe.digest.as_str()).collect();
+    let recipe = Recipe {
+        stage: "report".to_owned(),
+        settings: json!({"resamples": RESAMPLES}),
+        inputs: BTreeMap::from([("runs".to_owned(), digest::bytes(digests.join("\n").as_bytes()))]),
+    };
+    let run = match Run::open(out, recipe)? {
+        Opened::Done(summary) => return Ok(summary),
+        Opened::Work(run) => run,
+    };
+
+    let (groups, mut notes) = groups::group(&found.probes)?;
+    notes.extend(found.failed.iter().map(|(name, reason)| format!("Run '{name}' cannot be read and is left out: {reason}.")));
+    let rows: Vec<_> = groups.iter().flat_map(|group| rows::rows(group, &mut notes)).collect();
+    let answers = rows::answers(&groups);
+    let incomplete = rows.iter().any(|row| row.folds < row.folds_expected);
+    let question = sentences::question(&answers);
+    let verdict = sentences::verdict(&answers, &rows, incomplete);
+    let differences = [answers, rows::against_untrained(&groups)].concat();
+    let (pictures, unreadable) = pictures::pictures(&groups);
+    notes.extend(unreadable);
+    notes.sort();
+    notes.dedup();
+    let interval = bootstrap::description(RESAMPLES);
+    let methods = sentences::methods(&groups, &interval);
+    let pooled = Pooled { schema: 1, verdict, interval, rows, differences, notes };
+
+    let page = render::page(&Page {
+        question,
+        pooled: &pooled,
+        runs: found.probes.len(),
+        curves: &curves(&groups),
+        pictures: &pictures,
+        methods: &methods,
+        origins: &found.probes.iter().map(origin).collect::<Vec<_>>(),
+        version: env!("CARGO_PKG_VERSION"),
+    })?;
+    pooled.write(&run.folder)?;
+    write_table(&run.path(TABLE), &found.probes)?;
+    files::write_bytes(&run.path(PAGE), page.as_bytes())?;
+    let figures = json!({"runs": found.probes.len(), "rows": pooled.rows.len(), "verdict": pooled.verdict});
+    run.finish(figures, found.failed)
+}
+
+fn curves(groups: &[Group]) -> Vec<Curves> {
+    let one = |group: &Group| {
+        let runs: Vec<_> = group.probes().filter(|probe| !probe.history.is_empty()).map(|probe| probe.history.clone()).collect();
+        let setting = names::setting(&group.key.split, &group.key.aggregator, &group.key.encoder);
+        let title = format!("{} · {setting}", names::recipe(&group.key.loss, group.key.epochs));
+        Curves { title: if group.key.labels == "true" { title } else { format!("{title} · labels {}", group.key.labels) }, runs }
+    };
+    groups.iter().map(one).filter(|curves| !curves.runs.is_empty()).collect()
+}
+
+fn origin(probe: &Probe) -> Origin {
+    let inputs = probe.scores.inputs.iter().map(|(role, digest)| (role.clone(), digest.clone())).collect();
+    Origin {
+        run: probe.name.clone(),
+        split: probe.scores.split.name.clone(),
+        split_digest: probe.scores.split.digest.clone(),
+        seed: probe.scores.seed,
+        inputs,
+        version: probe.version.clone(),
+    }
+}
+
+/// One line for each run and decision rule, with the intervals that the probe computed on that run's test set alone.
+fn write_table(path: &Path, probes: &[Probe]) -> Result<()> {
+    let lines: Vec<_> = probes.iter().flat_map(|probe| probe.scores.decisions.iter().map(move |(d, scores)| (probe, *d, scores))).collect();
+    let text = |cell: &dyn Fn(&Probe) -> &str| Cells::Text(lines.iter().map(|(probe, ..)| cell(probe).to_owned()).collect());
+    let whole = |cell: &dyn Fn(&Probe) -> usize| Cells::Whole(lines.iter().map(|(probe, ..)| cell(probe) as i64).collect());
+    let mut columns = vec![
+        ("run", text(&|p| &p.name)),
+        ("group", text(&|p| &p.scores.group)),
+        ("loss", text(&|p| &p.scores.loss)),
+        ("aggregator", text(&|p| &p.scores.aggregator)),
+        ("encoder", text(&|p| &p.scores.encoder)),
+        ("labels", text(&|p| &p.scores.labels)),
+        ("split", text(&|p| &p.scores.split.name)),
+        ("split_digest", text(&|p| &p.scores.split.digest)),
+        ("fold", whole(&|p| p.scores.split.fold)),
+        ("seed", whole(&|p| p.scores.seed as usize)),
+        ("epochs", whole(&|p| p.scores.epochs)),
+        ("checkpoint", text(&|p| &p.scores.checkpoint)),
+        ("slides", whole(&|p| p.scores.slides)),
+        ("patients", whole(&|p| p.scores.patients)),
+        ("decision", Cells::Text(lines.iter().map(|(_, decision, _)| decision.name().to_owned()).collect())),
+    ];
+    let real =
+        |cell: fn(&crate::store::scores::DecisionScores) -> f64| Cells::Real(lines.iter().map(|(.., scores)| cell(scores)).collect());
+    columns.extend([
+        ("macro_f1", real(|s| s.macro_f1.value)),
+        ("macro_f1_low", real(|s| s.macro_f1.low)),
+        ("macro_f1_high", real(|s| s.macro_f1.high)),
+        ("macro_auc", real(|s| s.macro_auc.value)),
+        ("macro_auc_low", real(|s| s.macro_auc.low)),
+        ("macro_auc_high", real(|s| s.macro_auc.high)),
+    ]);
+    table::write(path, columns)
+}

@@ -1,0 +1,132 @@
+//! `pooled.json`: the report's table for machines: one row per recipe and decision rule over all folds and seeds.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::files;
+use super::scores::{Decision, Information};
+use crate::ground::interval::Interval;
+
+/// The file's name inside a report folder.
+pub const FILE: &str = "pooled.json";
+
+/// One recipe under one decision rule. Each slide counts once per repeat: out-of-fold predictions are pooled, then scored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The sweep's label; may be empty.
+    pub group: String,
+    /// Objective.
+    pub loss: String,
+    /// Bag model.
+    pub aggregator: String,
+    /// Frozen network behind the bags.
+    pub encoder: String,
+    /// `true`, or how the labels were shuffled.
+    pub labels: String,
+    /// The division in words, without fold and seed.
+    pub split: String,
+    /// Passes over the training set; 0 is an untrained model.
+    pub epochs: usize,
+    /// `last` or `best`.
+    pub checkpoint: String,
+    /// The decision rule.
+    pub decision: Decision,
+    /// Mean over repeats of the macro-F1 of the pooled predictions.
+    pub macro_f1: Interval,
+    /// Mean over repeats of the macro-AUC of the pooled predictions.
+    pub macro_auc: Interval,
+    /// Macro-F1 of each repeat, in the order of `repeats`.
+    pub macro_f1_per_repeat: Vec<f64>,
+    /// Mean over repeats.
+    pub accuracy: f64,
+    /// Mean over repeats.
+    pub balanced_accuracy: f64,
+    /// `[C]`, mean over repeats.
+    pub per_class_f1: Vec<f64>,
+    /// `[C][C]`, rows are labels, summed over repeats.
+    pub confusion: Vec<Vec<u64>>,
+    /// Classes without an AUC: none of the test slides, or all of them, are theirs.
+    pub auc_classes_undefined: usize,
+    /// Mean over runs of CMI, Γ and NCMI; absent where no run measured them.
+    pub information: Option<Information>,
+    /// Class names in index order.
+    pub classes: Vec<String>,
+    /// The repeats: `seed 0`, or `seed 0, stream 3` for shuffled labels.
+    pub repeats: Vec<String>,
+    /// Number of repeats.
+    pub seeds: usize,
+    /// Folds found, the fewest of any repeat.
+    pub folds: usize,
+    /// Folds of the division.
+    pub folds_expected: usize,
+    /// Different slides tested.
+    pub slides: usize,
+    /// Different patients tested.
+    pub patients: usize,
+}
+
+/// Two recipes on the same slides, in the same folds and seeds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// What is compared, for example `NCMI-LP`.
+    pub first: String,
+    /// Against what, for example `CE+LP`.
+    pub second: String,
+    /// The sweep's labels of both.
+    pub groups: [String; 2],
+    /// Where: division, bag model, encoder.
+    pub setting: String,
+    /// Of the first, on the slides that both have.
+    pub first_macro_f1: f64,
+    /// Of the second, on the slides that both have.
+    pub second_macro_f1: f64,
+    /// First minus second, absolute.
+    pub macro_f1: Interval,
+    /// First minus second, absolute.
+    pub macro_auc: Interval,
+    /// Repeats that both have.
+    pub seeds: usize,
+    /// Different slides in both.
+    pub slides: usize,
+    /// Different patients in both.
+    pub patients: usize,
+}
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pooled {
+    /// Layout, 1.
+    pub schema: u32,
+    /// The verdict in one sentence.
+    pub verdict: String,
+    /// How the intervals were made.
+    pub interval: String,
+    /// In the order in which they are shown.
+    pub rows: Vec<Row>,
+    /// The question's comparison first.
+    pub differences: Vec<Difference>,
+    /// What a reader must know before trusting the rows: missing folds, runs left out.
+    pub notes: Vec<String>,
+}
+
+impl Pooled {
+    /// Writes `pooled.json` into a report folder.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        files::write_bytes(&folder.join(FILE), (serde_json::to_string_pretty(self)? + "\n").as_bytes())
+    }
+
+    /// Reads `pooled.json` of a report folder.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("'{}' is damaged; run `wsi report` into another --out", path.display()))
+    }
+}

@@ -1,0 +1,228 @@
+//! `wsi report` on generated runs: what stands on the page, what it admits, and what damaged runs get.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use wsi::ground::interval::Interval;
+use wsi::render::text;
+use wsi::stages::{complete, report};
+use wsi::store::history::{self, Epoch};
+use wsi::store::pooled::Pooled;
+use wsi::store::predictions::{self, Prediction, Predictions};
+use wsi::store::scores::{Decision, DecisionScores, Information, ScoreFile, Split, SplitKind};
+
+const CLASSES: [&str; 3] = ["normal", "adenocarcinoma", "squamous"];
+const FOLDS: usize = 4;
+const PATIENTS: usize = 24;
+
+/// A recipe to imitate: which of a patient's slides it gets wrong.
+struct Recipe<'a> {
+    group: &'a str,
+    loss: &'a str,
+    epochs: usize,
+    labels: &'a str,
+    /// A slide is wrong where (its number + seed) is divisible by this.
+    wrong_every: usize,
+}
+
+const NCMI: Recipe = Recipe { group: "4-fold/ncmi", loss: "ncmi", epochs: 3, labels: "true", wrong_every: 40 };
+const CE: Recipe = Recipe { group: "4-fold/ce", loss: "cross-entropy", epochs: 3, labels: "true", wrong_every: 5 };
+const UNTRAINED: Recipe = Recipe { group: "4-fold/untrained", loss: "ncmi", epochs: 0, labels: "true", wrong_every: 2 };
+
+/// Writes the probe and training folders of one fold and seed; gives the probe folder.
+fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
+    let name = format!("{}-{seed}-{fold}-{}", recipe.group.replace('/', "-"), recipe.labels.replace([' ', ','], "-"));
+    let (probe, train) = (root.join("probe").join(&name), root.join("train").join(&name));
+    let rows: Vec<Prediction> =
+        (0..2 * PATIENTS).filter(|slide| slide / 2 % FOLDS == fold).map(|slide| prediction(recipe, seed, slide)).collect();
+    let point = Interval { value: 0.9, low: 0.8, high: 1.0, resamples_used: 2000 };
+    let scores = DecisionScores {
+        macro_f1: point,
+        macro_auc: point,
+        per_class_f1: vec![0.9; 3],
+        confusion: vec![vec![1; 3]; 3],
+        auc_classes_undefined: 0,
+    };
+    let file = ScoreFile {
+        schema: 1,
+        seed,
+        classes: CLASSES.map(str::to_owned).to_vec(),
+        split: Split {
+            name: format!("4-fold by patient, fold {fold} of {FOLDS}, seed {seed}"),
+            digest: format!("{seed}{fold}").repeat(32),
+            kind: SplitKind::KFold,
+            fold,
+            folds: FOLDS,
+        },
+        labels: recipe.labels.into(),
+        loss: recipe.loss.into(),
+        aggregator: "abmil".into(),
+        encoder: "efficientnet-lite0".into(),
+        epochs: recipe.epochs,
+        checkpoint: "last".into(),
+        group: recipe.group.into(),
+        macro_f1: point,
+        macro_auc: point,
+        decisions: BTreeMap::from([(Decision::Lp, scores)]),
+        information: Some(Information { cmi: 4e-4, gamma: 3e-3, ncmi: f64::NAN, variant: "centroid".into() }),
+        interval: "95 % patient-clustered percentile bootstrap, 2000 resamples".into(),
+        settings: serde_json::json!({"seed": seed}),
+        inputs: BTreeMap::from([("bags".into(), "ab".repeat(32))]),
+        slides: rows.len(),
+        patients: rows.len() / 2,
+        train_folder: format!("../../train/{name}"),
+        tile_folder: Some("../../tile".into()),
+    };
+    file.write(&probe).unwrap();
+    predictions::write(&probe, &file.classes, &Predictions::from([(Decision::Lp, rows)])).unwrap();
+    if recipe.epochs > 0 {
+        let epoch = |epoch| Epoch {
+            epoch,
+            learning_rate: 5e-4,
+            train_loss: 1.0 / epoch as f64,
+            valid_loss: f64::NAN,
+            valid_macro_f1: f64::NAN,
+            valid_macro_auc: f64::NAN,
+        };
+        history::write(&train, &(1..=recipe.epochs).map(epoch).collect::<Vec<_>>()).unwrap();
+    }
+    probe
+}
+
+fn prediction(recipe: &Recipe, seed: u64, slide: usize) -> Prediction {
+    let label = slide / 2 % 3;
+    let predicted = if (slide + seed as usize) % recipe.wrong_every == 0 { (label + 1) % 3 } else { label };
+    let mut probabilities = vec![0.1; 3];
+    probabilities[predicted] = 0.8;
+    Prediction { slide_id: format!("slide-{slide:02}"), patient_id: format!("patient-{:02}", slide / 2), label, predicted, probabilities }
+}
+
+fn cohort(root: &Path, recipes: &[Recipe], seeds: u64) {
+    for recipe in recipes {
+        for seed in 0..seeds {
+            (0..FOLDS).for_each(|fold| drop(write(root, recipe, seed, fold)));
+        }
+    }
+    let picture = image::RgbImage::from_pixel(900, 600, image::Rgb([220, 160, 200]));
+    std::fs::create_dir_all(root.join("tile/visualization")).unwrap();
+    std::fs::write(root.join("tile/config.toml"), "[tile]\nmpp = 0.5\ntile-px = 224\n").unwrap();
+    picture.save(root.join("tile/visualization/slide-00.jpg")).unwrap();
+}
+
+fn page(out: &Path) -> String {
+    std::fs::read_to_string(out.join("report.html")).unwrap()
+}
+
+#[test]
+fn report_answers_the_question_on_one_self_contained_page() {
+    let folder = tempfile::tempdir().unwrap();
+    cohort(folder.path(), &[NCMI, CE, UNTRAINED], 2);
+    let out = folder.path().join("report");
+    let summary = report::run(&[folder.path().join("probe")], &out).unwrap();
+    assert_eq!((summary.status.as_str(), &summary.figures["runs"]), ("done", &serde_json::json!(24)));
+
+    let pooled = Pooled::read(&out).unwrap();
+    assert_eq!(pooled.rows.len(), 3);
+    for row in &pooled.rows {
+        assert_eq!((row.slides, row.patients, row.folds, row.seeds), (48, PATIENTS, FOLDS, 2));
+        let mean = row.macro_f1_per_repeat.iter().sum::<f64>() / 2.0;
+        assert!((row.macro_f1.value - mean).abs() < 1e-12 && row.macro_f1.is_bounded());
+        assert_eq!(row.confusion.iter().flatten().sum::<u64>(), 96);
+    }
+    let answer = &pooled.differences[0];
+    assert_eq!((answer.first.as_str(), answer.second.as_str(), answer.slides), ("NCMI-LP", "CE+LP", 48));
+    assert!(answer.macro_f1.low > 0.0 && pooled.verdict.contains("NCMI-LP is better here"), "{}", pooled.verdict);
+    assert!(pooled.differences.iter().any(|difference| difference.second == "untrained+LP"));
+    assert!(pooled.notes.is_empty(), "{:?}", pooled.notes);
+
+    let page = page(&out);
+    for wanted in [
+        "Does training with NCMI beat cross-entropy?",
+        "NCMI-LP",
+        "CE+LP",
+        "untrained+LP",
+        "<svg",
+        "data:image/jpeg;base64,",
+        "224 × 224 px",
+    ] {
+        assert!(page.contains(wanted), "no '{wanted}' on the page");
+    }
+    for foreign in ["http:", "https:", "src=\"/", "href=", "@import", "<script", "url(", "NaN"] {
+        assert!(!page.contains(foreign), "'{foreign}' is on the page");
+    }
+    for name in ["report.html", "pooled.json", "scores.csv", "run.json"] {
+        let text = std::fs::read_to_string(out.join(name)).unwrap();
+        assert!(!text.contains(&*folder.path().to_string_lossy()), "{name} holds an absolute path");
+    }
+    assert_eq!(std::fs::read_to_string(out.join("scores.csv")).unwrap().lines().count(), 25);
+    assert!(text::table(&pooled).contains("NCMI-LP"));
+}
+
+#[test]
+fn report_is_the_same_bytes_from_the_same_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    cohort(folder.path(), &[NCMI, CE], 1);
+    let outs = ["a", "b"].map(|name| folder.path().join(name));
+    report::run(&[folder.path().join("probe")], &outs[0]).unwrap();
+    // The same folders, one of them named twice.
+    let again = [folder.path().join("probe"), folder.path().join("probe")];
+    report::run(&again, &outs[1]).unwrap();
+    for name in ["report.html", "pooled.json", "scores.csv"] {
+        assert!(std::fs::read(outs[0].join(name)).unwrap() == std::fs::read(outs[1].join(name)).unwrap(), "{name} differs");
+    }
+    let summary = report::run(&again, &outs[1]).unwrap();
+    assert_eq!(summary.status, "done", "a second call finds everything done");
+}
+
+#[test]
+fn report_says_which_folds_are_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    cohort(folder.path(), &[NCMI, CE], 1);
+    std::fs::remove_dir_all(folder.path().join("probe/4-fold-ncmi-0-2-true")).unwrap();
+    let out = folder.path().join("report");
+    report::run(&[folder.path().join("probe")], &out).unwrap();
+    let pooled = Pooled::read(&out).unwrap();
+    assert!(pooled.notes[0].contains("seed 0: fold 2 is missing (3 of 4 folds found)"), "{:?}", pooled.notes);
+    assert!(pooled.verdict.contains("provisional"), "{}", pooled.verdict);
+    assert!(page(&out).contains("fold 2 is missing"));
+    assert_eq!(pooled.differences[0].slides, 36, "only slides that both have are compared");
+}
+
+#[test]
+fn report_averages_shuffles_of_the_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    for labels in ["shuffled by patient, stream 0", "shuffled by patient, stream 1"] {
+        cohort(folder.path(), &[Recipe { labels, ..CE }], 1);
+    }
+    let out = folder.path().join("report");
+    report::run(&[folder.path().join("probe")], &out).unwrap();
+    let pooled = Pooled::read(&out).unwrap();
+    assert_eq!((pooled.rows.len(), pooled.rows[0].seeds), (1, 2));
+    assert_eq!(pooled.rows[0].repeats, ["seed 0, stream 0", "seed 0, stream 1"]);
+}
+
+#[test]
+fn report_leaves_a_damaged_run_out_and_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    cohort(folder.path(), &[NCMI], 1);
+    let damaged = folder.path().join("probe/4-fold-ncmi-0-1-true");
+    std::fs::write(damaged.join("scores.json"), "{\"schema\": 1, ").unwrap();
+    let out = folder.path().join("report");
+    let error = complete(report::run(&[folder.path().join("probe")], &out).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("probe/4-fold-ncmi-0-1-true: 'scores.json' is damaged") && error.contains("run `wsi probe` again"), "{error}");
+    assert!(page(&out).contains("4-fold-ncmi-0-1-true"));
+    assert!(!page(&out).contains(&*folder.path().to_string_lossy()));
+
+    let error = format!("{:#}", report::run(&[damaged], &folder.path().join("alone")).unwrap_err());
+    assert!(error.contains("is damaged") && !error.contains('\n'), "{error}");
+    assert!(!folder.path().join("alone").exists(), "nothing is half-written");
+}
+
+#[test]
+fn report_of_nothing_says_what_to_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = format!("{:#}", report::run(&[folder.path().to_owned()], &folder.path().join("out")).unwrap_err());
+    assert!(error.contains("no scores.json in or below") && error.contains("give probe run folders"), "{error}");
+    let error = format!("{:#}", report::run(&[folder.path().join("absent")], &folder.path().join("out")).unwrap_err());
+    assert!(error.contains("no such run"), "{error}");
+}
