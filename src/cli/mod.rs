@@ -10,11 +10,11 @@ use crate::stages::{Data, Machine};
 
 mod config;
 mod probe;
+mod report;
 mod run;
 mod synth;
 mod tile;
 mod train;
-mod report;
 
 /// Whole slides in, trustworthy numbers out.
 #[derive(Debug, Parser)]

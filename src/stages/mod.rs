@@ -1,8 +1,8 @@
 //! One verb a file: open the run folder, do the work, close it. A stage reads files and writes files; nothing else joins two stages.
 
+pub mod report;
 pub mod synth;
 pub mod tile;
-pub mod report;
 
 use std::collections::BTreeMap;
 
