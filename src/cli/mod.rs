@@ -11,6 +11,7 @@ use crate::stages::{Data, Machine};
 mod config;
 mod extract;
 mod probe;
+mod report;
 mod run;
 mod synth;
 mod tile;

@@ -9,6 +9,9 @@ pub mod synth;
 pub mod tile;
 pub mod train;
 pub mod weights;
+pub mod report;
+pub mod synth;
+pub mod tile;
 
 use std::collections::BTreeMap;
 

@@ -4,10 +4,9 @@
 mod bad_input;
 mod data;
 mod house;
-mod metrics;
 mod parity;
-mod report;
 mod program;
+mod report;
 mod synth;
 mod tile;
 mod tissue;
