@@ -17,7 +17,6 @@ mod synth;
 mod tile;
 mod train;
 mod weights;
-mod report;
 
 /// Whole slides in, trustworthy numbers out.
 #[derive(Debug, Parser)]

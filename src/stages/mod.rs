@@ -9,9 +9,6 @@ pub mod synth;
 pub mod tile;
 pub mod train;
 pub mod weights;
-pub mod report;
-pub mod synth;
-pub mod tile;
 
 use std::collections::BTreeMap;
 
