@@ -10,3 +10,4 @@ mod report;
 mod synth;
 mod tile;
 mod tissue;
+mod train;

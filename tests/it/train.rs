@@ -1,0 +1,258 @@
+//! Training: exact resume, splits that never part a patient, losses that move what they may move, labels that do not fit.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use half::f16;
+use rand::Rng;
+use tch::{Device, Tensor};
+use wsi::config::Config;
+use wsi::datasets::split::SplitSettings;
+use wsi::ground::plan::{Plan, Window};
+use wsi::ground::seed;
+use wsi::ground::units::{Coord, Mpp, Size};
+use wsi::learn::fit::{State, Training, fit};
+use wsi::learn::{Learner, checkpoint};
+use wsi::stages::{Data, Machine, probe, train};
+use wsi::store::bag::{self, Features, Origin};
+use wsi::store::scores::{Decision, ScoreFile};
+use wsi::store::tensors;
+
+const WIDTH: usize = 12;
+
+/// A cohort of bags whose classes differ in a few tiles: `patients` a class, two slides each.
+pub fn cohort(folder: &Path, classes: usize, patients: usize) -> Data {
+    let mut labels = String::from("slide_id,patient_id,label,centre\n");
+    for patient in 0..classes * patients {
+        let class = patient % classes;
+        for slide in 0..2 {
+            let id = format!("p{patient:02}_{slide}");
+            write_bag(folder, &id, class, 6 + patient % 5);
+            labels += &format!("{id},p{patient:02},class{class},{}\n", ["east", "west"][patient / classes % 2]);
+        }
+    }
+    let table = folder.join("labels.csv");
+    std::fs::write(&table, labels).unwrap();
+    Data { data: folder.join("bags"), labels: Some(table) }
+}
+
+fn write_bag(folder: &Path, id: &str, class: usize, tiles: usize) {
+    let mut random = seed::stream(1, id);
+    let value = |tile: usize, feature: usize, noise: f32| {
+        let lesion = tile < 2 && feature / 3 == class;
+        f16::from_f32(noise + if lesion { 2.0 } else { 0.0 })
+    };
+    let values = (0..tiles * WIDTH).map(|i| value(i / WIDTH, i % WIDTH, random.random::<f32>())).collect();
+    let side = 224;
+    let plan = Plan {
+        slide_id: id.into(),
+        slide_file: format!("{id}.tif"),
+        slide_digest: "none".into(),
+        canvas: Size { width: 224 * tiles as u32, height: 224 },
+        mpp: Mpp::square(0.5),
+        mpp_source: "slide".into(),
+        window: Window {
+            level: 0,
+            level_downsample: 1.0,
+            read_px: side,
+            tile_px: side,
+            side_level0_px: side,
+            step_level0_px: side,
+            mpp_requested: 0.5,
+            mpp_true: 0.5,
+            residual: 0.0,
+        },
+        coords: (0..tiles as i64).map(|tile| Coord { x: 224 * tile, y: 0 }).collect(),
+        tissue: vec![1.0; tiles],
+    };
+    let origin = Origin { encoder: "made-up".into(), weights: "none".into() };
+    bag::write(&folder.join(format!("bags/{id}.h5")), &plan, &Features { values, tiles, width: WIDTH }, &origin).unwrap();
+}
+
+fn config(overrides: &[&str]) -> Config {
+    let small = ["train.model.aggregator.width=16", "train.epochs=6", "train.optimizer.learning-rate=0.005", "probe.resamples=200"];
+    let all: Vec<String> = small.iter().chain(overrides).map(|&s| s.to_owned()).collect();
+    Config::load(None, &all).unwrap()
+}
+
+fn machine() -> Machine {
+    Machine { device: Device::Cpu, threads: 1 }
+}
+
+fn tensor(folder: &Path, name: &str) -> Tensor {
+    tensors::read(&folder.join(checkpoint::LAST)).unwrap().0.remove(name).unwrap()
+}
+
+#[test]
+fn an_interrupted_run_continues_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 6);
+    let config = config(&["train.loss.centroid-start=0.3", "train.model.aggregator.dropout=0.2"]);
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    train::run(&config, &data, &whole, &machine()).unwrap();
+
+    // Three epochs, saved, then an end without warning.
+    let (dataset, split) = data.open(&config).unwrap();
+    let mut learner = Learner::new(&config.train, dataset.input(), 3, config.seed, Device::Cpu).unwrap();
+    let mut optimizer = config.train.optimizer.build(learner.parameters());
+    let training = Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: Device::Cpu };
+    let first = train::run(&self::config(&["train.epochs=0"]), &data, &folder.path().join("other"), &machine());
+    assert!(first.is_ok());
+    std::fs::create_dir_all(&broken).unwrap();
+    let ended = fit(&mut learner, optimizer.as_mut(), &training, &config.train, &mut State::default(), &mut |learner, optimizer, state| {
+        if state.history.len() == 3 {
+            checkpoint::save(&broken, learner, optimizer, state)?;
+            bail!("killed");
+        }
+        Ok(())
+    });
+    assert!(ended.is_err());
+    let files = ["config.toml", "recipe.json"];
+    files.iter().for_each(|file| drop(std::fs::copy(whole.join(file), broken.join(file)).unwrap()));
+
+    train::run(&config, &data, &broken, &machine()).unwrap();
+    for file in [checkpoint::LAST, checkpoint::BEST, "history.csv", "split.csv"] {
+        assert!(std::fs::read(whole.join(file)).unwrap() == std::fs::read(broken.join(file)).unwrap(), "{file} differs");
+    }
+}
+
+#[test]
+fn other_settings_never_overwrite_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 2, 4);
+    let out = folder.path().join("run");
+    train::run(&config(&[]), &data, &out, &machine()).unwrap();
+    let again = train::run(&config(&[]), &data, &out, &machine()).unwrap();
+    assert_eq!(again.status, "done");
+    let error = train::run(&config(&["seed=1"]), &data, &out, &machine()).unwrap_err().to_string();
+    assert!(error.contains("other settings"), "{error}");
+}
+
+#[test]
+fn centroids_move_only_when_and_where_they_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 4);
+    let run = |name: &str, overrides: &[&str]| {
+        let out = folder.path().join(name);
+        train::run(&config(overrides), &data, &out, &machine()).unwrap();
+        tensor(&out, "loss.centroids")
+    };
+    let initial = wsi::losses::ncmi::identity_code(3, 16);
+    assert_eq!(run("fixed", &["train.loss.centroids=fixed"]), initial);
+    assert_eq!(run("before", &["train.loss.centroid-start=1.0"]), initial);
+    assert_ne!(run("after", &["train.loss.centroid-start=0.8"]), initial);
+}
+
+#[test]
+fn a_probe_judges_by_three_rules_and_finds_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 8);
+    for loss in ["cross-entropy", "ncmi"] {
+        let (trained, probed) = (folder.path().join(format!("train-{loss}")), folder.path().join(format!("probe-{loss}")));
+        let loss = format!("train.loss.name={loss}");
+        let config = config(&[&loss, "train.epochs=40", "split.fold=1"]);
+        train::run(&config, &data, &trained, &machine()).unwrap();
+        probe::run(&config, &probe::Inputs { train: trained, data: data.clone(), tiles: None }, &probed, &machine()).unwrap();
+        let scores = ScoreFile::read(&probed).unwrap();
+        assert_eq!(scores.decisions.keys().copied().collect::<Vec<_>>(), Decision::ALL);
+        let f1 = scores.macro_f1;
+        assert!(f1.value > 0.8 && f1.low <= f1.value && f1.value <= f1.high, "{loss}: {f1:?}");
+        assert_eq!((scores.slides, scores.patients), (12, 6));
+        assert_eq!(scores.train_folder, format!("../train-{}", &loss[16..]));
+    }
+}
+
+#[test]
+fn folds_share_no_patient_and_cover_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 7);
+    let mut tested = Vec::new();
+    for fold in 0..4 {
+        let (dataset, split) = data.open(&config(&[&format!("split.fold={fold}")])).unwrap();
+        let of = |rows: &[usize]| rows.iter().map(|&row| dataset.groups()[row].clone()).collect::<std::collections::BTreeSet<_>>();
+        let (train, valid, test) = (of(&split.train.0), of(&split.valid.0), of(&split.test.0));
+        assert!(train.is_disjoint(&valid) && train.is_disjoint(&test) && valid.is_disjoint(&test));
+        assert!(!valid.is_empty());
+        tested.extend(split.test.0.clone());
+    }
+    tested.sort_unstable();
+    assert_eq!(tested, (0..42).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_centre_can_be_held_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 2, 6);
+    let split = config(&["split={name='column',column='centre',test=['west']}"]);
+    assert!(matches!(split.split, SplitSettings::Column(_)));
+    let (dataset, split) = data.open(&split).unwrap();
+    let centre = dataset.column("centre").unwrap();
+    assert!(split.test.0.iter().all(|&row| centre[row] == "west") && split.train.0.iter().all(|&row| centre[row] == "east"));
+}
+
+#[test]
+fn shuffled_labels_stay_with_patients() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 6);
+    let (truth, _) = data.open(&config(&[])).unwrap();
+    let (shuffled, _) = data.open(&config(&["cohort.shuffle-labels=2"])).unwrap();
+    assert_ne!(truth.targets(), shuffled.targets());
+    let count = |targets: &[i64]| (0..3).map(|c| targets.iter().filter(|&&t| t == c).count()).collect::<Vec<_>>();
+    assert_eq!(count(truth.targets()), count(shuffled.targets()));
+    for pair in 0..18 {
+        assert_eq!(shuffled.targets()[2 * pair], shuffled.targets()[2 * pair + 1], "both slides of a patient have one label");
+    }
+}
+
+/// The error of training with this table of labels.
+fn refusal(labels: &str, overrides: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = cohort(folder.path(), 2, 4);
+    let table: PathBuf = folder.path().join("other.csv");
+    std::fs::write(&table, labels).unwrap();
+    data.labels = Some(table);
+    let out = folder.path().join("run");
+    let error = format!("{:#}", train::run(&config(overrides), &data, &out, &machine()).unwrap_err());
+    assert!(!out.join("run.json").exists() && !out.join(checkpoint::LAST).exists());
+    error
+}
+
+#[test]
+fn labels_that_do_not_fit_are_refused_by_name() {
+    let head = "slide_id,patient_id,label\n";
+    let unknown = refusal(&format!("{head}p00_0,p00,a\nnobody,p01,b\n"), &[]);
+    assert!(unknown.contains("nobody") && unknown.contains("no bag"), "{unknown}");
+    let single =
+        refusal(&format!("{head}p00_0,p00,a\np01_0,p01,b\np02_0,p02,b\np03_0,p03,b\n"), &["split.folds=2", "split.validation=0.0"]);
+    assert!(single.contains("class 'a' has 1 patient"), "{single}");
+    let twice = refusal(&format!("{head}p00_0,p00,a\np00_0,p00,b\n"), &[]);
+    assert!(twice.contains("p00_0") && twice.contains("twice"), "{twice}");
+    let column = refusal("slide,patient_id,label\np00_0,p00,a\n", &[]);
+    assert!(column.contains("no column 'slide_id'") && column.contains("slide, patient_id, label"), "{column}");
+    let empty = refusal(&format!("{head}p00_0,,a\n"), &[]);
+    assert!(empty.contains("p00_0") && empty.contains("empty"), "{empty}");
+    let narrow = refusal(
+        &format!("{head}p00_0,p00,a\np01_0,p01,b\np02_0,p02,a\np03_0,p03,b\n"),
+        &["split={name='column',column='nowhere',test=['x']}"],
+    );
+    assert!(narrow.contains("no column 'nowhere'"), "{narrow}");
+}
+
+#[test]
+fn an_embedding_narrower_than_the_classes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 4);
+    let error = train::run(&config(&["train.model.aggregator.width=2"]), &data, &folder.path().join("run"), &machine()).unwrap_err();
+    assert!(format!("{error:#}").contains("2 coordinates for 3 classes"), "{error:#}");
+}
+
+#[test]
+fn unknown_settings_fail_with_a_suggestion() {
+    let error = |item: &str| format!("{:#}", Config::load(None, &[item.to_owned()]).unwrap_err());
+    let temperature = error("train.loss.temprature=0.5");
+    assert!(temperature.contains("temprature") && temperature.contains("did you mean 'temperature'"), "{temperature}");
+    assert!(error("train.loss.name=nmci").contains("did you mean 'ncmi'"));
+    assert!(error("trian.epochs=1").contains("did you mean 'train'"));
+    let resolved = Config::load(None, &["train.loss.name=cross-entropy".into()]).unwrap();
+    assert_eq!(Config::resolve(resolved.to_toml().unwrap().parse().unwrap()).unwrap(), resolved);
+}
