@@ -11,7 +11,13 @@ use wsi::ground::interrupt::{self, Interrupted};
 fn main() -> ExitCode {
     let cli = wsi::cli::Cli::parse();
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_target(false).without_time().with_max_level(tracing::Level::INFO).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .without_time()
+        .with_max_level(tracing::Level::INFO)
+        .init();
     let outcome = interrupt::listen().map_err(anyhow::Error::from).and_then(|()| cli.run());
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
