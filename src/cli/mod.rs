@@ -11,12 +11,12 @@ use crate::stages::{Data, Machine};
 mod config;
 mod extract;
 mod probe;
+mod report;
 mod run;
 mod synth;
 mod tile;
 mod train;
 mod weights;
-mod report;
 
 /// Whole slides in, trustworthy numbers out.
 #[derive(Debug, Parser)]

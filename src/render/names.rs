@@ -34,7 +34,17 @@ pub fn row(row: &Row) -> String {
 /// Where a recipe stands: division, bag model (`none` for images, left out), encoder.
 pub fn setting(split: &str, aggregator: &str, encoder: &str) -> String {
     let parts = [split, aggregator, encoder];
-    parts.into_iter().filter(|part| !part.is_empty() && *part != "none").collect::<Vec<_>>().join(" · ")
+    parts.into_iter().filter(|part| !part.is_empty() && !of_images(part)).collect::<Vec<_>>().join(" · ")
+}
+
+/// Whether a recipe without a bag model classifies images, not slides of patients.
+pub fn of_images(aggregator: &str) -> bool {
+    aggregator == "none"
+}
+
+/// `48 slides of 24 patients`, or `916 images`.
+pub fn crowd(slides: usize, patients: usize, aggregator: &str) -> String {
+    if of_images(aggregator) { count(slides, "image") } else { format!("{} of {}", count(slides, "slide"), count(patients, "patient")) }
 }
 
 /// `1 slide`, `2 slides`.

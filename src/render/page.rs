@@ -76,8 +76,12 @@ fn facts(page: &Page) -> Markup {
     let most = |field: fn(&Row) -> usize| rows.iter().map(field).max().unwrap_or(0);
     let recipes: std::collections::BTreeSet<String> = rows.iter().map(|row| names::recipe(&row.loss, row.epochs)).collect();
     html! { dl.facts {
-        div { dt { "slides" } dd { (most(|row| row.slides)) } }
-        div { dt { "patients" } dd { (most(|row| row.patients)) } }
+        @if rows.iter().all(|row| names::of_images(&row.aggregator)) {
+            div { dt { "images" } dd { (most(|row| row.slides)) } }
+        } @else {
+            div { dt { "slides" } dd { (most(|row| row.slides)) } }
+            div { dt { "patients" } dd { (most(|row| row.patients)) } }
+        }
         div { dt { "classes" } dd { (most(|row| row.classes.len())) } }
         div { dt { "recipes" } dd { (recipes.len()) } }
         div { dt { "seeds" } dd { (rows.iter().filter(|row| row.labels == "true").map(|row| row.seeds).max().unwrap_or(0)) } }
@@ -127,10 +131,11 @@ fn section(title: &str, rows: &[&Row], several: bool, recipes: Vec<String>) -> R
     };
     let bars: Vec<Bar> = rows.iter().map(bar).collect();
     let alt = format!("Macro-F1 with 95 % intervals of {}; the table below holds the numbers.", names::count(bars.len(), "row"));
-    let chart = charts::forest(&bars, &alt)?;
+    // One row needs no picture.
+    let chart = if bars.len() > 1 { Some(charts::forest(&bars, &alt)?) } else { None };
     Ok(html! {
         @if several { h3 { (title) } } @else { p.lead { (title) } }
-        figure.forest { (PreEscaped(chart)) }
+        @if let Some(chart) = chart { figure.forest { (PreEscaped(chart)) } }
         (tables::scores(rows))
     })
 }
@@ -156,7 +161,10 @@ fn confusions(rows: &[Row]) -> Markup {
     let (shown, folded) = if probe.is_empty() { (other, Vec::new()) } else { (probe, other) };
     html! { section aria-labelledby="confusion" {
         h2 #confusion { "Confusion" }
-        p.lead { "Rows are true classes; a cell holds the count and its share of the row." }
+        p.lead {
+            @if rows.iter().any(tables::fits_a_matrix) { "Rows are true classes; a cell holds the count and its share of the row." }
+            @else { "The most frequent confusions; there are too many classes for a matrix." }
+        }
         div.matrices { @for row in shown { (tables::confusion(row)) } }
         @if !folded.is_empty() { details {
             summary { "Other decision rules" }

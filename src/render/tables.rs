@@ -92,8 +92,13 @@ pub(super) fn confusion(row: &Row) -> Markup {
     let times = if row.seeds > 1 { format!(", counted over {}", names::count(row.seeds, "seed")) } else { String::new() };
     html! { figure.matrix {
         figcaption { strong { (names::row(row)) } span.under { (row.split) (times) } }
-        @if row.classes.len() <= MATRIX_CLASSES { (matrix(row)) } @else { (frequent(row)) }
+        @if fits_a_matrix(row) { (matrix(row)) } @else { (frequent(row)) }
     } }
+}
+
+/// Whether a whole matrix is shown.
+pub(super) fn fits_a_matrix(row: &Row) -> bool {
+    row.classes.len() <= MATRIX_CLASSES
 }
 
 fn matrix(row: &Row) -> Markup {

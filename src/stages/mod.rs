@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
+use crate::datasets::Dataset;
+use crate::ground::batch::Input;
 use crate::store::run::Summary;
 
 pub use data::Data;
@@ -39,9 +41,22 @@ impl Machine {
 }
 
 impl Machine {
-    /// Tells libtorch how many processors to use. Results on one machine do not depend on who else runs there.
+    /// Lets libtorch use every thread of this machine.
     fn use_threads(&self) {
         tch::set_num_threads(self.threads as i32);
+    }
+
+    /// Lets libtorch use one thread per million numbers of a batch of bags, or every thread for images.
+    ///
+    /// Small batches finish sooner on one thread than several threads need to meet, most of all beside other jobs.
+    fn use_threads_for(&self, dataset: &dyn Dataset, batch_size: usize) -> Result<()> {
+        self.use_threads();
+        if matches!(dataset.input(), Input::Bags(_)) {
+            let rows: Vec<usize> = (0..dataset.ids().len().min(batch_size)).collect();
+            let numbers = dataset.batch(&rows, None, tch::Device::Cpu)?.inputs.numel();
+            tch::set_num_threads((numbers >> 20).clamp(1, self.threads.max(1)) as i32);
+        }
+        Ok(())
     }
 }
 

@@ -59,7 +59,6 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         Opened::Done(summary) => return Ok(summary),
         Opened::Work(run) => run,
     };
-    machine.use_threads();
     let settings = &config.probe;
     let trained = trained_config(&inputs.train)?;
     let trained_summary = run::finished(&inputs.train, "train")?;
@@ -70,6 +69,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     );
     let (dataset, split) = inputs.data.open(&trained)?;
     let dataset = dataset.as_ref();
+    machine.use_threads_for(dataset, trained.train.batch_size)?;
     let classes = dataset.classes().len();
     let learner = Learner::new(&trained.train, dataset.input(), classes, trained.seed, machine.device)?;
     let best = settings.checkpoint == Checkpoint::Best && inputs.train.join(checkpoint::BEST).is_file();

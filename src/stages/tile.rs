@@ -111,8 +111,9 @@ fn tile(run: &Run, listed: &Listed, settings: &TileSettings) -> Result<Plan> {
     }
     let slide = slides::open(&file.path)?;
     let survey = survey(slide.as_ref(), file, &listed.digest, settings)?;
-    for (folder, image) in [("thumbnails", picture::thumbnail(&survey)), ("visualization", picture::visualization(&survey))] {
-        files::write_bytes(&run.path(&format!("{folder}/{}.jpg", file.id)), &picture::jpeg(&image)?)?;
+    let thumbnail = picture::thumbnail(&survey)?;
+    for (folder, image) in [("thumbnails", &thumbnail), ("visualization", &picture::visualization(&survey, &thumbnail))] {
+        files::write_bytes(&run.path(&format!("{folder}/{}.jpg", file.id)), &picture::jpeg(image)?)?;
     }
     let plan = survey.plan;
     if survey.squares == 0 {

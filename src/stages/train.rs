@@ -38,10 +38,10 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         Opened::Done(summary) => return Ok(summary),
         Opened::Work(run) => run,
     };
-    machine.use_threads();
     let (dataset, split) = inputs.open(config)?;
     split.write(&run.path("split.csv"), dataset.as_ref())?;
     let settings = &config.train;
+    machine.use_threads_for(dataset.as_ref(), settings.batch_size)?;
     let mut learner = Learner::new(settings, dataset.input(), dataset.classes().len(), config.seed, machine.device)?;
     let mut optimizer = settings.optimizer.build(learner.parameters());
     let mut state = checkpoint::resume(&run.folder, &learner, optimizer.as_mut())?;

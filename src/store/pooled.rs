@@ -76,6 +76,8 @@ pub struct Difference {
     pub second: String,
     /// The sweep's labels of both.
     pub groups: [String; 2],
+    /// Bag model of both; `none` for images.
+    pub aggregator: String,
     /// Where: division, bag model, encoder.
     pub setting: String,
     /// Of the first, on the slides that both have.

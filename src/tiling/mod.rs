@@ -2,6 +2,7 @@
 
 pub mod grid;
 pub mod picture;
+mod shrink;
 pub mod stream;
 pub mod survey;
 

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use image::codecs::jpeg::JpegEncoder;
-use image::{Rgb, RgbImage, imageops};
+use image::{Rgb, RgbImage};
 
+use super::shrink::{scaled, shrink};
 use super::survey::Survey;
 
 /// Longest side, pixels.
@@ -14,19 +15,18 @@ const TISSUE: Rgb<u8> = Rgb([0, 150, 60]);
 const TILE: Rgb<u8> = Rgb([20, 60, 160]);
 
 /// The whole slide, at most 1024 px wide and high.
-pub fn thumbnail(survey: &Survey) -> RgbImage {
+///
+/// # Errors
+/// None in practice: an overview has pixels.
+pub fn thumbnail(survey: &Survey) -> Result<RgbImage> {
     let (width, height) = survey.overview.dimensions();
-    let factor = f64::from(SIDE_PX) / f64::from(width.max(height));
-    if factor >= 1.0 {
-        return survey.overview.clone();
-    }
-    let scaled = |length: u32| ((f64::from(length) * factor).round() as u32).max(1);
-    imageops::resize(&survey.overview, scaled(width), scaled(height), imageops::FilterType::Triangle)
+    let factor = (f64::from(SIDE_PX) / f64::from(width.max(height))).min(1.0);
+    shrink(survey.overview.clone(), scaled((width, height), factor))
 }
 
-/// The thumbnail with the background paled, a green line around tissue, and a blue frame around every tile kept.
-pub fn visualization(survey: &Survey) -> RgbImage {
-    let mut image = thumbnail(survey);
+/// The thumbnail with the background paled, a green line around tissue, and a blue frame around every tile kept; on `thumbnail`.
+pub fn visualization(survey: &Survey, thumbnail: &RgbImage) -> RgbImage {
+    let mut image = thumbnail.clone();
     let (width, height) = image.dimensions();
     let mask = survey.mask.size();
     let tissue = |x: u32, y: u32| {

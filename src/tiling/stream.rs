@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
+use super::shrink::shrink;
 use crate::ground::plan::Plan;
 use crate::ground::units::{Coord, Size};
 use crate::slides::Slide;
@@ -101,17 +100,8 @@ impl Pending {
 fn tile(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<Vec<u8>> {
     let window = &plan.window;
     let size = Size { width: window.read_px, height: window.read_px };
-    let pixels = slide.read(at, size, window.level).with_context(|| format!("slide '{}'", plan.slide_id))?.into_raw();
-    if window.read_px == window.tile_px {
-        return Ok(pixels);
-    }
-    // METHOD: bicubic (a = −0.5) with its support widened by the shrink factor, the filter of Pillow's BICUBIC: the
-    // same frequencies reach the encoder from slides of any pixel size, without aliasing.
-    let source = ImageRef::new(window.read_px, window.read_px, &pixels, PixelType::U8x3)?;
-    let mut target = Image::new(window.tile_px, window.tile_px, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
-    Resizer::new().resize(&source, &mut target, &options)?;
-    Ok(target.into_vec())
+    let pixels = slide.read(at, size, window.level).with_context(|| format!("slide '{}'", plan.slide_id))?;
+    Ok(shrink(pixels, Size { width: window.tile_px, height: window.tile_px })?.into_raw())
 }
 
 #[cfg(test)]

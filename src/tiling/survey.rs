@@ -1,8 +1,9 @@
 //! One look at a slide: its small picture, the tissue in it, and the plan of tiles that follows.
 
 use anyhow::{Result, bail};
-use image::{RgbImage, imageops};
+use image::RgbImage;
 
+use super::shrink::{scaled, shrink};
 use super::{TileSettings, grid};
 use crate::ground::plan::Plan;
 use crate::ground::units::{Geometry, Mpp};
@@ -40,10 +41,9 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
 
     let longest = f64::from(canvas.width.max(canvas.height));
     let picture = overview(slide, (MASK_MPP / mpp.mean()).min(longest / OVERVIEW_PX).max(1.0))?;
-    let mask = match shrink(&picture.image, picture.downsample * mpp.mean() / MASK_MPP) {
-        Some(small) => settings.tissue.mask(&small, MASK_MPP),
-        None => settings.tissue.mask(&picture.image, picture.downsample * mpp.mean()),
-    };
+    let factor = (picture.downsample * mpp.mean() / MASK_MPP).min(1.0);
+    let small = shrink(picture.image.clone(), scaled(picture.image.dimensions(), factor))?;
+    let mask = settings.tissue.mask(&small, picture.downsample * mpp.mean() / factor);
 
     let squares: Vec<_> = grid::squares(canvas, &window, &mask).collect();
     let (coords, tissue) = squares.iter().filter(|(_, share)| f64::from(*share) >= settings.min_tissue).copied().unzip();
@@ -78,10 +78,4 @@ fn pixel_size(geometry: &Geometry, file: &SlideFile, settings: &TileSettings) ->
     bail!(
         "the slide does not state its pixel size; give it with --slide-mpp (µm per level-0 pixel), or per slide in a table's column 'mpp'"
     )
-}
-
-/// `image` at `factor` of its size; `None` where that would not shrink it.
-fn shrink(image: &RgbImage, factor: f64) -> Option<RgbImage> {
-    let scaled = |length: u32| ((f64::from(length) * factor).round() as u32).max(1);
-    (factor < 1.0).then(|| imageops::resize(image, scaled(image.width()), scaled(image.height()), imageops::FilterType::Triangle))
 }

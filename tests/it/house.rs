@@ -17,7 +17,10 @@ const FLOORS: [&[&str]; 10] = [
 ];
 
 fn floor(room: &str) -> usize {
-    FLOORS.iter().position(|rooms| rooms.contains(&room)).unwrap_or_else(|| panic!("the room '{room}' is on no floor; give it one in tests/it/house.rs"))
+    FLOORS
+        .iter()
+        .position(|rooms| rooms.contains(&room))
+        .unwrap_or_else(|| panic!("the room '{room}' is on no floor; give it one in tests/it/house.rs"))
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

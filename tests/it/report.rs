@@ -91,7 +91,7 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
 
 fn prediction(recipe: &Recipe, seed: u64, slide: usize) -> Prediction {
     let label = slide / 2 % 3;
-    let predicted = if (slide + seed as usize) % recipe.wrong_every == 0 { (label + 1) % 3 } else { label };
+    let predicted = if (slide + seed as usize).is_multiple_of(recipe.wrong_every) { (label + 1) % 3 } else { label };
     let mut probabilities = vec![0.1; 3];
     probabilities[predicted] = 0.8;
     Prediction { slide_id: format!("slide-{slide:02}"), patient_id: format!("patient-{:02}", slide / 2), label, predicted, probabilities }

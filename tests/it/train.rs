@@ -222,7 +222,8 @@ fn labels_that_do_not_fit_are_refused_by_name() {
     let head = "slide_id,patient_id,label\n";
     let unknown = refusal(&format!("{head}p00_0,p00,a\nnobody,p01,b\n"), &[]);
     assert!(unknown.contains("nobody") && unknown.contains("no bag"), "{unknown}");
-    let single = refusal(&format!("{head}p00_0,p00,a\np01_0,p01,b\np02_0,p02,b\np03_0,p03,b\n"), &["split.folds=2", "split.validation=0.0"]);
+    let single =
+        refusal(&format!("{head}p00_0,p00,a\np01_0,p01,b\np02_0,p02,b\np03_0,p03,b\n"), &["split.folds=2", "split.validation=0.0"]);
     assert!(single.contains("class 'a' has 1 patient"), "{single}");
     let twice = refusal(&format!("{head}p00_0,p00,a\np00_0,p00,b\n"), &[]);
     assert!(twice.contains("p00_0") && twice.contains("twice"), "{twice}");

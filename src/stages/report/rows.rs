@@ -149,6 +149,7 @@ fn difference(first: &Group, second: &Group) -> Option<Difference> {
         first: names::recipe_and_decision(&key.loss, key.epochs, Decision::Lp),
         second: names::recipe_and_decision(&second.key.loss, second.key.epochs, Decision::Lp),
         groups: [key.group.clone(), second.key.group.clone()],
+        aggregator: key.aggregator.clone(),
         setting: names::setting(&key.split, &key.aggregator, &key.encoder),
         first_macro_f1,
         second_macro_f1: first_macro_f1 - macro_f1.value,

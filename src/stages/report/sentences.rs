@@ -24,7 +24,7 @@ pub(super) fn verdict(answers: &[Difference], rows: &[Row], incomplete: bool) ->
             "{} reaches a macro-F1 of {} on {}, {}; NCMI and cross-entropy cannot be compared, because no two runs share seed, fold and split{provisional}.",
             names::row(row),
             bounded(&row.macro_f1),
-            crowd(row.slides, row.patients),
+            names::crowd(row.slides, row.patients, &row.aggregator),
             row.split,
         );
     };
@@ -37,17 +37,13 @@ pub(super) fn verdict(answers: &[Difference], rows: &[Row], incomplete: bool) ->
     };
     format!(
         "On {} ({}, {}), {first} reaches a macro-F1 of {:.3} and {second} {:.3}, a difference of {}: {meaning}{provisional}.",
-        crowd(answer.slides, answer.patients),
+        names::crowd(answer.slides, answer.patients, &answer.aggregator),
         answer.setting,
         names::count(answer.seeds, "seed"),
         answer.first_macro_f1,
         answer.second_macro_f1,
         signed(macro_f1),
     )
-}
-
-fn crowd(slides: usize, patients: usize) -> String {
-    format!("{} of {}", names::count(slides, "slide"), names::count(patients, "patient"))
 }
 
 fn bounded(interval: &Interval) -> String {
@@ -77,7 +73,8 @@ pub(super) fn methods(groups: &[Group], interval: &str) -> String {
         (Some(side), Some(mpp)) => format!("Slides were cut into tiles of {side} × {side} px at {mpp} µm/px. "),
         _ => String::new(),
     };
-    let images = key.aggregator == "none";
+    let images = names::of_images(&key.aggregator);
+    let apart = if images { "" } else { "; no patient is in two parts" };
     let embedding = if images { String::new() } else { format!("Tiles were embedded by {}, which was not trained further. ", key.encoder) };
     let mut objectives: Vec<&str> = groups.iter().filter(|g| g.key.epochs > 0).map(|g| g.key.loss.as_str()).collect();
     objectives.sort_unstable();
@@ -95,7 +92,7 @@ pub(super) fn methods(groups: &[Group], interval: &str) -> String {
     });
     format!(
         "{tiles}{embedding}{training}\
-         The cohort was divided as follows: {}; no patient is in two parts. Test predictions were pooled over the folds \
+         The cohort was divided as follows: {}{apart}. Test predictions were pooled over the folds \
          of a seed, so that each slide counts once, and scored together. LP is a linear classifier fitted to the frozen \
          embeddings of the training set; CC chooses the class whose mean output distribution over the training set is nearest \
          in Kullback–Leibler divergence. Macro-F1 is the mean of the per-class F1 over classes that occur in labels or \
