@@ -1,6 +1,6 @@
 //! PyTorch checkpoint files (`.pth`, `.pt`, `.bin`) as named tensors: the zip layout of today and the flat one before 1.6.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Read};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -18,15 +18,15 @@ pub(super) fn recognised(bytes: &[u8]) -> bool {
     bytes.starts_with(FLAT_MAGIC) || bytes.starts_with(b"PK\x03\x04")
 }
 
-/// All tensors in the file's order; a leading `module.` (data-parallel training) is dropped from the names.
+/// All tensors by name; a leading `module.` (data-parallel training) is dropped from the names.
 ///
 /// # Errors
 /// A damaged file, anything but a state dict.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
+pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     if bytes.starts_with(FLAT_MAGIC) { flat(bytes) } else { zipped(bytes) }
 }
 
-fn zipped(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
+fn zipped(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).context("the archive is damaged or cut short")?;
     let pickle = archive.file_names().find(|name| name.ends_with("/data.pkl")).map(str::to_owned);
     let pickle = pickle.ok_or_else(|| anyhow!("a zip archive, but no PyTorch checkpoint: it holds no data.pkl"))?;
@@ -50,7 +50,7 @@ fn zipped(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
     })
 }
 
-fn flat(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
+fn flat(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let mut rest = &bytes[FLAT_MAGIC.len()..];
     let mut next = || -> Result<(Value, &[u8])> {
         let (value, length) = pickle::parse(rest)?;
@@ -92,7 +92,7 @@ fn is_little_endian(system: &Value) -> bool {
 }
 
 /// The state dict's entries, each turned into a tensor by `build`.
-fn tensors(value: &Value, mut build: impl FnMut(&TensorPart) -> Result<Tensor>) -> Result<Vec<(String, Tensor)>> {
+fn tensors(value: &Value, mut build: impl FnMut(&TensorPart) -> Result<Tensor>) -> Result<BTreeMap<String, Tensor>> {
     let Value::Dict(dict) = value else { bail!("it holds no dictionary of tensors") };
     for (key, inner) in dict.borrow().iter() {
         if let (Value::Text(key), Value::Dict(_)) = (key, inner)
@@ -140,7 +140,7 @@ mod tests {
 
     /// `{name: tensor of six floats in storage "0"}` with the given offset, shape [2,3] and stride.
     fn state_dict(name: &str, offset: u8, stride: [u8; 2]) -> Vec<u8> {
-        let text = |text: &str| [&[b'X'], &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+        let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
         let storage = [&b"("[..], &text("storage"), b"ctorch\nFloatStorage\n", &text("0"), &text("cpu"), b"K\x06tQ"].concat();
         let numbers = [b'K', offset, b'K', 2, b'K', 3, 0x86, b'K', stride[0], b'K', stride[1], 0x86];
         let tensor = [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], &storage, &numbers, b"\x89ccollections\nOrderedDict\n)RtR"].concat();
@@ -161,8 +161,8 @@ mod tests {
     fn a_zipped_state_dict_is_read_with_its_strides() {
         for (stride, expected) in [([3, 1], [0., 1., 2., 3., 4., 5.]), ([1, 2], [0., 2., 4., 1., 3., 5.])] {
             let tensors = read(&archive(&state_dict("module.weight", 0, stride), 6)).unwrap();
-            assert_eq!((tensors[0].0.as_str(), tensors[0].1.size()), ("weight", vec![2, 3]));
-            assert_eq!(Vec::<f64>::try_from(tensors[0].1.flatten(0, -1)).unwrap(), expected);
+            assert_eq!(tensors["weight"].size(), [2, 3]);
+            assert_eq!(Vec::<f64>::try_from(tensors["weight"].flatten(0, -1)).unwrap(), expected);
         }
     }
 

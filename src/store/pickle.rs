@@ -9,6 +9,8 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+type Pairs = Rc<RefCell<Vec<(Value, Value)>>>;
+
 /// A value of a pickle. Lists and dictionaries are shared: an instruction may fill one that is already part of another.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
@@ -19,7 +21,7 @@ pub(super) enum Value {
     Text(Rc<str>),
     Tuple(Rc<Vec<Value>>),
     List(Rc<RefCell<Vec<Value>>>),
-    Dict(Rc<RefCell<Vec<(Value, Value)>>>),
+    Dict(Pairs),
     Global(Global),
     Storage(Storage),
     Tensor(Rc<TensorPart>),
@@ -257,7 +259,7 @@ impl Machine<'_> {
         }
     }
 
-    fn dict(&self) -> Result<&Rc<RefCell<Vec<(Value, Value)>>>> {
+    fn dict(&self) -> Result<&Pairs> {
         match self.stack.last() {
             Some(Value::Dict(dict)) => Ok(dict),
             _ => bail!("a dictionary was expected"),

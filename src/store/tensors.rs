@@ -14,6 +14,20 @@ use super::files;
 /// The key of the note in the file's metadata; one key, since the order of several is not fixed.
 const NOTE: &str = "wsi";
 
+/// The kinds of numbers that are written and read, in the file's and in libtorch's words.
+const KINDS: [(Dtype, Kind); 10] = [
+    (Dtype::F32, Kind::Float),
+    (Dtype::F64, Kind::Double),
+    (Dtype::F16, Kind::Half),
+    (Dtype::BF16, Kind::BFloat16),
+    (Dtype::I64, Kind::Int64),
+    (Dtype::I32, Kind::Int),
+    (Dtype::I16, Kind::Int16),
+    (Dtype::I8, Kind::Int8),
+    (Dtype::U8, Kind::Uint8),
+    (Dtype::BOOL, Kind::Bool),
+];
+
 struct Raw {
     dtype: Dtype,
     shape: Vec<usize>,
@@ -38,7 +52,7 @@ impl View for &Raw {
     }
 }
 
-/// Writes tensors (f32, f64, f16, i64, u8) and a note, whole or not at all. Equal content gives equal bytes.
+/// Writes tensors and a note, whole or not at all. Equal content gives equal bytes.
 ///
 /// # Errors
 /// Names the file; a tensor of another kind.
@@ -50,18 +64,12 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, note: &Value) -> R
 }
 
 fn raw(name: &str, tensor: &Tensor) -> Result<Raw> {
-    let dtype = match tensor.kind() {
-        Kind::Float => Dtype::F32,
-        Kind::Double => Dtype::F64,
-        Kind::Half => Dtype::F16,
-        Kind::Int64 => Dtype::I64,
-        Kind::Uint8 => Dtype::U8,
-        other => bail!("tensor '{name}' is of kind {other:?}, which is not written"),
-    };
+    let known = KINDS.iter().find(|(_, kind)| *kind == tensor.kind());
+    let Some((dtype, _)) = known else { bail!("tensor '{name}' is of kind {:?}, which is not written", tensor.kind()) };
     let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
     let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
     tensor.copy_data_u8(&mut bytes, tensor.numel());
-    Ok(Raw { dtype, shape: tensor.size().iter().map(|&side| side as usize).collect(), bytes })
+    Ok(Raw { dtype: *dtype, shape: tensor.size().iter().map(|&side| side as usize).collect(), bytes })
 }
 
 /// Reads tensors and the note (`Null` where the file has none).
@@ -69,24 +77,26 @@ fn raw(name: &str, tensor: &Tensor) -> Result<Raw> {
 /// # Errors
 /// Names the file: unreadable, damaged, or a tensor of a kind that is not known.
 pub fn read(path: &Path) -> Result<(BTreeMap<String, Tensor>, Value)> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read '{}'", path.display()))?;
-    let damaged = || format!("'{}' is damaged or no safetensors file", path.display());
-    let stored = SafeTensors::deserialize(&bytes).with_context(damaged)?;
+    parse(path, &std::fs::read(path).with_context(|| format!("cannot read '{}'", path.display()))?)
+}
+
+/// [`read`] for the bytes of the file `path`.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, Value)> {
+    let damaged = || format!("'{}' is cut short, damaged or no safetensors file", path.display());
+    let stored = SafeTensors::deserialize(bytes).with_context(damaged)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in stored.iter() {
-        let kind = match view.dtype() {
-            Dtype::F32 => Kind::Float,
-            Dtype::F64 => Kind::Double,
-            Dtype::F16 => Kind::Half,
-            Dtype::BF16 => Kind::BFloat16,
-            Dtype::I64 => Kind::Int64,
-            Dtype::U8 => Kind::Uint8,
-            other => bail!("'{}': tensor '{name}' is of kind {other:?}, which is not known", path.display()),
+        let known = KINDS.iter().find(|(dtype, _)| *dtype == view.dtype());
+        let Some((_, kind)) = known else {
+            bail!("'{}': tensor '{name}' is of kind {:?}, which is not known", path.display(), view.dtype())
         };
         let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-        tensors.insert(name.to_owned(), Tensor::from_data_size(view.data(), &shape, kind));
+        tensors.insert(name.to_owned(), Tensor::from_data_size(view.data(), &shape, *kind));
     }
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(damaged)?;
+    let (_, metadata) = SafeTensors::read_metadata(bytes).with_context(damaged)?;
     let note = metadata.metadata().as_ref().and_then(|m| m.get(NOTE)).map_or(Ok(Value::Null), |text| serde_json::from_str(text));
     Ok((tensors, note.with_context(damaged)?))
 }

@@ -172,8 +172,7 @@ fn colours_reach_the_encoder_in_order() {
 fn weight_file(path: &Path, encoder: &str) {
     let store = VarStore::new(Device::Cpu);
     EncoderSettings::named(encoder).unwrap().build(&store.root());
-    let mut tensors: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let tensors: BTreeMap<String, Tensor> = store.variables().into_iter().collect();
     weights::write(path, &tensors, &Metadata { encoder: encoder.into(), ..Metadata::default() }).unwrap();
 }
 

@@ -1,5 +1,7 @@
 //! Encoders against the reference networks: every tensor of the state dict by name, then maps, embeddings and logits.
 
+use std::collections::BTreeMap;
+
 use tch::nn::VarStore;
 use tch::{Device, Tensor};
 use wsi::encoders::EncoderSettings;
@@ -8,14 +10,19 @@ use wsi::encoders::resnet::{RESNET50_TRUNC, ResNet};
 use wsi::store::weights;
 
 use super::case::{Case, Limit, Outcome, each};
+use super::train_step::train_step;
 
 #[test]
 fn encoders_match_their_references() {
     each("parity::encoders", "encoders", |case| {
         let Some(name) = encoder(case) else { return Outcome::NotBuilt };
         let settings = EncoderSettings::named(name).unwrap();
+        if case.has("logits_train_mode") {
+            train_step(case, &settings);
+            return Outcome::Compared;
+        }
         let state = match case.spec.get("weights") {
-            None => case.state(),
+            None => case.state().into_iter().collect(),
             Some(checkpoint) => match real_weights(name, checkpoint["sha256"].as_str().unwrap()) {
                 Ok(state) => state,
                 Err(reason) => return Outcome::Absent(reason),
@@ -50,9 +57,6 @@ fn encoders_match_their_references() {
 
 /// The program's name for the network of a case, told by what the case says of itself.
 fn encoder(case: &Case) -> Option<&'static str> {
-    if case.has("logits_train_mode") {
-        return None; // a training step
-    }
     let hyper = case.hyper();
     if hyper["features_only"] == true && hyper["out_indices"][0] == 3 {
         return Some("resnet50-trunc");
@@ -72,13 +76,13 @@ fn compare(case: &Case, tensor: &str, ours: &Tensor) {
 }
 
 /// The reference's last layer; it is no part of an encoder.
-fn classify(state: &[(String, Tensor)], embedding: &Tensor) -> Tensor {
-    let find = |suffix: &str| &state.iter().find(|(name, _)| name.trim_start_matches('_') == suffix).unwrap().1;
-    embedding.linear(find("fc.weight"), Some(find("fc.bias")))
+fn classify(state: &BTreeMap<String, Tensor>, embedding: &Tensor) -> Tensor {
+    let find = |suffix: &str| state.iter().find(|(name, _)| name.trim_start_matches('_') == suffix).unwrap().1.shallow_clone();
+    embedding.linear(&find("fc.weight"), Some(find("fc.bias")))
 }
 
 /// The stored corner of the last map: the first channels and the top-left pixels, as many as the stored shape has.
-fn corner(case: &Case, name: &str, state: &[(String, Tensor)], unused: &[&str], input: &Tensor) -> Tensor {
+fn corner(case: &Case, name: &str, state: &BTreeMap<String, Tensor>, unused: &[&str], input: &Tensor) -> Tensor {
     let store = VarStore::new(Device::Cpu);
     let network: Box<dyn Fn(&Tensor) -> Tensor> = match name {
         "resnet50-trunc" => {
@@ -102,7 +106,7 @@ fn corner(case: &Case, name: &str, state: &[(String, Tensor)], unused: &[&str], 
 }
 
 /// The imported weight file, if it was made from the checkpoint of the case.
-fn real_weights(encoder: &str, checkpoint_sha256: &str) -> Result<Vec<(String, Tensor)>, String> {
+fn real_weights(encoder: &str, checkpoint_sha256: &str) -> Result<BTreeMap<String, Tensor>, String> {
     let path = weights::folder().join(format!("{encoder}.safetensors"));
     if !path.is_file() {
         return Err(format!("no weight file for {encoder}; set WSI_WEIGHTS, or import one with `wsi weights import`"));

@@ -7,3 +7,4 @@ mod aggregators;
 mod encoders;
 mod losses;
 mod metrics;
+mod train_step;
