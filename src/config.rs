@@ -9,12 +9,17 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
+use crate::aggregators::AggregatorSettings;
 use crate::datasets::cohort::CohortSettings;
 use crate::datasets::split::SplitSettings;
 use crate::encoders::EncoderSettings;
 use crate::learn::TrainSettings;
+use crate::learn::optimizers::OptimizerSettings;
+use crate::learn::schedule::ScheduleSettings;
+use crate::losses::LossSettings;
 use crate::probes::ProbeSettings;
 use crate::tiling::TileSettings;
+use crate::tissue::TissueSettings;
 
 /// All sections.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -78,7 +83,8 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn resolve(tree: toml::Table) -> Result<Self> {
+    pub fn resolve(mut tree: toml::Table) -> Result<Self> {
+        name_defaults(&mut tree);
         serde_path_to_error::deserialize(Value::Table(tree)).map_err(|error| {
             let path = error.path().to_string();
             let message = error.inner().message().to_owned();
@@ -98,11 +104,37 @@ impl Config {
     }
 }
 
+/// Sections that choose a member by `name`, and the member meant where none is named.
+const FAMILIES: [(&str, &str); 8] = [
+    ("tile.tissue", TissueSettings::DEFAULT),
+    ("extract.encoder", EncoderSettings::DEFAULT),
+    ("split", SplitSettings::DEFAULT),
+    ("train.model.aggregator", AggregatorSettings::DEFAULT),
+    ("train.model.encoder", crate::model::DEFAULT_ENCODER),
+    ("train.loss", LossSettings::DEFAULT),
+    ("train.optimizer", OptimizerSettings::DEFAULT),
+    ("train.schedule", ScheduleSettings::DEFAULT),
+];
+
+/// Adds `name` to sections that have settings but no name.
+fn name_defaults(tree: &mut toml::Table) {
+    for (section, default) in FAMILIES {
+        let mut table = Some(&mut *tree);
+        for part in section.split('.') {
+            table = table.and_then(|table| table.get_mut(part)).and_then(Value::as_table_mut);
+        }
+        if let Some(table) = table {
+            table.entry("name").or_insert_with(|| Value::String(default.to_owned()));
+        }
+    }
+}
+
 /// Sets `key` (dotted) in the tree. Choosing another member of a family (`….name`) drops the settings of the former one.
 ///
 /// # Errors
 /// A part of the path is no table.
 pub fn set(tree: &mut toml::Table, key: &str, value: Value) -> Result<()> {
+    name_defaults(tree);
     let mut parts: Vec<&str> = key.split('.').collect();
     let last = parts.pop().filter(|part| !part.is_empty()).ok_or_else(|| anyhow!("--set: '{key}' is not a key"))?;
     let mut table = tree;

@@ -2,6 +2,7 @@
 //!
 //! 0 done · 1 failed · 2 wrong usage · 75 interrupted, the same command continues.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -9,7 +10,8 @@ use wsi::ground::interrupt::{self, Interrupted};
 
 fn main() -> ExitCode {
     let cli = wsi::cli::Cli::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).without_time().with_max_level(tracing::Level::INFO).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_target(false).without_time().with_max_level(tracing::Level::INFO).init();
     let outcome = interrupt::listen().map_err(anyhow::Error::from).and_then(|()| cli.run());
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,9 @@ use crate::encoders::{Encoder, EncoderSettings};
 use crate::ground::batch::{Batch, Input, Output};
 use crate::ground::linear::Linear;
 
+/// The encoder that is trained where none is named.
+pub const DEFAULT_ENCODER: &str = "cifar-resnet18";
+
 /// Settings of `[train.model]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -29,7 +32,7 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             aggregator: AggregatorSettings::default(),
-            encoder: EncoderSettings::named("cifar-resnet18").unwrap_or_default(),
+            encoder: EncoderSettings::named(DEFAULT_ENCODER).unwrap_or_default(),
             projection: true,
         }
     }

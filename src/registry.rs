@@ -23,6 +23,9 @@ macro_rules! registry {
             /// Every member's name, in the order of the list.
             pub const NAMES: &'static [&'static str] = &[$($name),+];
 
+            /// The member that is meant where none is named.
+            pub const DEFAULT: &'static str = $default;
+
             /// The name of the chosen member.
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $name,)+ }

@@ -9,12 +9,14 @@ use crate::config::Config;
 use crate::stages::{Data, Machine};
 
 mod config;
+mod extract;
 mod probe;
 mod report;
 mod run;
 mod synth;
 mod tile;
 mod train;
+mod weights;
 
 /// Whole slides in, trustworthy numbers out.
 #[derive(Debug, Parser)]
@@ -28,6 +30,10 @@ pub struct Cli {
 enum Verb {
     /// Find tissue and lay the grid: slides to coordinates
     Tile(tile::Arguments),
+    /// Turn tiles into feature vectors: one bag a slide
+    Extract(extract::Arguments),
+    /// Import and list encoder weights
+    Weights(weights::Arguments),
     /// Train a model on bags or images
     Train(train::Arguments),
     /// Judge a trained model on its test rows
@@ -50,6 +56,8 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Verb::Tile(arguments) => arguments.run(),
+            Verb::Extract(arguments) => arguments.run(),
+            Verb::Weights(arguments) => arguments.run(),
             Verb::Train(arguments) => arguments.run(),
             Verb::Probe(arguments) => arguments.run(),
             Verb::Run(arguments) => arguments.run(),

@@ -69,6 +69,7 @@ impl Jobs<'_> {
                     let inputs = extract::Inputs {
                         slides: self.slides()?,
                         tiles: tiles.clone().context("the stage 'extract' needs 'tile' before it")?,
+                        weights: None,
                     };
                     let key = serde_json::to_string(&("extract", &config.extract, config.seed, &inputs.tiles))?;
                     let label = config.extract.encoder.name();

@@ -1,18 +1,20 @@
 //! One verb a file: open the run folder, do the work, close it. A stage reads files and writes files; nothing else joins two stages.
 
+mod data;
+pub mod extract;
+mod frozen;
+pub mod probe;
 pub mod report;
 pub mod synth;
 pub mod tile;
+pub mod train;
+pub mod weights;
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
 use crate::store::run::Summary;
-
-mod data;
-pub mod probe;
-pub mod train;
 
 pub use data::Data;
 

@@ -1,0 +1,51 @@
+//! `wsi extract`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{MachineArguments, SettingsArguments};
+use crate::stages::{self, extract};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Folder of slides, one slide, or a CSV table, as given to `wsi tile`
+    #[arg(long, value_name = "DIR|FILE|CSV")]
+    slides: PathBuf,
+    /// Folder that `wsi tile` wrote
+    #[arg(long, value_name = "DIR")]
+    tiles: PathBuf,
+    /// Folder for bags and slides.csv
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Network that turns tiles into vectors [default: efficientnet-lite0]
+    #[arg(long, value_name = "NAME")]
+    encoder: Option<String>,
+    /// Weight file (safetensors) [default: the encoder's own, see `wsi weights list`]
+    #[arg(long, value_name = "FILE", conflicts_with = "random_weights")]
+    weights: Option<PathBuf>,
+    /// Tiles per forward pass [default: 32]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Use random weights; every output says so
+    #[arg(long)]
+    random_weights: bool,
+    #[command(flatten)]
+    machine: MachineArguments,
+    #[command(flatten)]
+    settings: SettingsArguments,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<()> {
+        let config = self.settings.load(&[
+            ("extract.encoder.name", self.encoder),
+            ("extract.batch-size", self.batch_size.map(|value| value.to_string())),
+            ("extract.random-weights", self.random_weights.then(|| "true".to_owned())),
+        ])?;
+        let inputs = extract::Inputs { slides: self.slides, tiles: self.tiles, weights: self.weights };
+        stages::complete(extract::run(&config, &inputs, &self.out, &self.machine.machine()?)?)?;
+        Ok(())
+    }
+}

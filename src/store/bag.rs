@@ -1,0 +1,291 @@
+//! A bag: a slide's feature vectors and where each was taken, `bags/<id>.h5`.
+//!
+//! `features` f16 `[N,D]` and `coords` int64 `[N,2]` carry TRIDENT's names and attributes, so that its readers open a bag
+//! as it is; the whole truth (encoder, weights, true micrometres, digests) is one root attribute `wsi` (JSON). Bags of
+//! CLAM and TRIDENT are read too: f16 or f32, any integer coordinates, no `wsi`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use half::f16;
+use hdf5::types::{FloatSize, TypeDescriptor, VarLenUnicode};
+use serde::{Deserialize, Serialize};
+
+use super::{coords, digest, files};
+use crate::ground::plan::{Plan, Window};
+use crate::ground::units::{Coord, Mpp};
+
+const SCHEMA: &str = "wsi-bag-1";
+
+/// Feature vectors, one row a tile.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Features {
+    /// `[N,D]`, row by row.
+    pub values: Vec<f16>,
+    /// N
+    pub tiles: usize,
+    /// D
+    pub width: usize,
+}
+
+/// What made the features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The encoder's name.
+    pub encoder: String,
+    /// sha256 of the weight file, or `random, seed N`.
+    pub weights: String,
+}
+
+/// The root attribute `wsi`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    schema: String,
+    /// Version of the program that wrote the bag.
+    pub version: String,
+    /// File name of the slide without its last extension.
+    pub slide_id: String,
+    /// File name inside the slide folder.
+    pub slide_file: String,
+    /// Fast digest of the slide's bytes.
+    pub slide_digest: String,
+    /// What made the features.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// Pixel size of level 0, µm/px.
+    pub mpp: Mpp,
+    /// Where that pixel size came from: `slide`, `table` or `argument`.
+    pub mpp_source: String,
+    /// Level, tile side, requested and true pixel size.
+    pub window: Window,
+    /// N
+    pub tiles: usize,
+    /// D
+    pub width: usize,
+    /// sha256 of the coordinates, as in the coordinates file.
+    pub coords_digest: String,
+    /// sha256 of the features' bytes.
+    pub features_digest: String,
+}
+
+/// A bag in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bag {
+    /// Feature vectors.
+    pub features: Features,
+    /// Top-left corner of each tile, level-0 pixels.
+    pub coords: Vec<Coord>,
+    /// `None` for a bag that another program wrote.
+    pub header: Option<Header>,
+}
+
+/// Writes a bag, whole or not at all; the same content gives the same bytes.
+///
+/// # Errors
+/// Fewer or more vectors than tiles in the plan; a file that cannot be written.
+pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin) -> Result<()> {
+    let Features { values, tiles, width } = features;
+    ensure!(*tiles == plan.coords.len(), "slide '{}': {tiles} vectors for {} tiles", plan.slide_id, plan.coords.len());
+    let header = Header {
+        schema: SCHEMA.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        slide_id: plan.slide_id.clone(),
+        slide_file: plan.slide_file.clone(),
+        slide_digest: plan.slide_digest.clone(),
+        origin: origin.clone(),
+        mpp: plan.mpp,
+        mpp_source: plan.mpp_source.clone(),
+        window: plan.window.clone(),
+        tiles: *tiles,
+        width: *width,
+        coords_digest: coords::digest(plan),
+        features_digest: features_digest(values),
+    };
+    let header = text(&serde_json::to_string(&header)?)?;
+    files::write_whole(path, |temporary| {
+        let file = hdf5::File::with_options()
+            .with_fapl(|access| access.libver_earliest())
+            .with_fcpl(|create| create.obj_track_times(false))
+            .create(temporary)?;
+        file.new_attr::<VarLenUnicode>().create("wsi")?.write_scalar(&header)?;
+        // Contiguous: N is known, and rows are read at the disk's speed.
+        let dataset = file.new_dataset::<f16>().shape((*tiles, *width)).obj_track_times(false).create("features")?;
+        dataset.write_raw(values)?;
+        for (name, value) in [("name", plan.slide_id.as_str()), ("savetodir", "."), ("encoder", &origin.encoder)] {
+            dataset.new_attr::<VarLenUnicode>().create(name)?.write_scalar(&text(value)?)?;
+        }
+        coords::write_coords(&file, plan)?;
+        Ok(file.close()?)
+    })
+}
+
+/// Reads a bag and checks that it is the one that was written.
+///
+/// # Errors
+/// A file that is missing, damaged or no bag, or whose features and coordinates differ in number; names it.
+pub fn read(path: &Path) -> Result<Bag> {
+    let read = || {
+        let file = hdf5::File::open(path)?;
+        let features = features(&file)?;
+        let coords = coordinates(&file)?;
+        ensure!(features.tiles == coords.len(), "it has {} feature vectors but {} coordinates", features.tiles, coords.len());
+        let header = header(&file)?;
+        if let Some(header) = &header {
+            ensure!(
+                header.tiles == features.tiles
+                    && header.width == features.width
+                    && header.features_digest == features_digest(&features.values),
+                "its features are not those it was written with"
+            );
+        }
+        Ok(Bag { features, coords, header })
+    };
+    read().with_context(|| refusal(path))
+}
+
+/// Reads the features alone, of any bag that [`read`] takes; coordinates may be missing.
+///
+/// # Errors
+/// A file that is missing, damaged or no bag; names it.
+pub fn read_features(path: &Path) -> Result<Features> {
+    hdf5::File::open(path).map_err(Into::into).and_then(|file| features(&file)).with_context(|| refusal(path))
+}
+
+/// Reads the header alone; `None` for a bag that another program wrote.
+///
+/// # Errors
+/// As [`read_features`].
+pub fn read_header(path: &Path) -> Result<Option<Header>> {
+    hdf5::File::open(path).map_err(Into::into).and_then(|file| header(&file)).with_context(|| refusal(path))
+}
+
+fn refusal(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("cannot read the bag '{name}'; remove the file and extract that slide again")
+}
+
+fn features(file: &hdf5::File) -> Result<Features> {
+    let dataset = file.dataset("features").map_err(|_| anyhow!("it has no dataset 'features'"))?;
+    let (tiles, width) = match dataset.shape()[..] {
+        [tiles, width] => (tiles, width),
+        [0] => (0, 0), // a slide without tiles, as TRIDENT writes it
+        ref shape => bail!("its features have the shape {shape:?} instead of [N, D]"),
+    };
+    let values = match dataset.dtype()?.to_descriptor()? {
+        _ if tiles * width == 0 => Vec::new(),
+        TypeDescriptor::Float(FloatSize::U2) => dataset.read_raw::<f16>()?,
+        TypeDescriptor::Float(_) => dataset.read_raw::<f32>()?.into_iter().map(f16::from_f32).collect(),
+        other => bail!("its features are {other}, not floating-point numbers"),
+    };
+    ensure!(values.iter().all(|value| value.is_finite()), "it has features that are no finite half-precision numbers");
+    Ok(Features { values, tiles, width })
+}
+
+fn coordinates(file: &hdf5::File) -> Result<Vec<Coord>> {
+    let dataset = file.dataset("coords").map_err(|_| anyhow!("it has no dataset 'coords'"))?;
+    let shape = dataset.shape();
+    ensure!(matches!(shape[..], [_, 2] | [0]), "its coordinates have the shape {shape:?} instead of [N, 2]");
+    let kind = dataset.dtype()?.to_descriptor()?;
+    ensure!(
+        matches!(kind, TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)),
+        "its coordinates are {kind}, not whole level-0 pixels"
+    );
+    let flat = if shape[0] == 0 { Vec::new() } else { dataset.read_raw::<i64>()? };
+    Ok(flat.chunks_exact(2).map(|pair| Coord { x: pair[0], y: pair[1] }).collect())
+}
+
+fn header(file: &hdf5::File) -> Result<Option<Header>> {
+    let Ok(attribute) = file.attr("wsi") else { return Ok(None) };
+    let header: Header = serde_json::from_str(&attribute.read_scalar::<VarLenUnicode>()?).context("its attribute 'wsi'")?;
+    ensure!(header.schema == SCHEMA, "its layout is '{}', this program reads '{SCHEMA}'", header.schema);
+    Ok(Some(header))
+}
+
+fn features_digest(values: &[f16]) -> String {
+    digest::bytes(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+}
+
+fn text(value: &str) -> Result<VarLenUnicode> {
+    value.parse().map_err(|_| anyhow!("'{value}' holds a NUL character"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::units::Size;
+
+    fn plan(tiles: i64) -> Plan {
+        Plan {
+            slide_id: "a".into(),
+            slide_file: "a.svs".into(),
+            slide_digest: "ab".into(),
+            canvas: Size { width: 4000, height: 3000 },
+            mpp: Mpp::square(0.25),
+            mpp_source: "slide".into(),
+            window: Window {
+                level: 0,
+                level_downsample: 1.0,
+                read_px: 448,
+                tile_px: 224,
+                side_level0_px: 448,
+                step_level0_px: 448,
+                mpp_requested: 0.5,
+                mpp_true: 0.5,
+                residual: 0.0,
+            },
+            coords: (0..tiles).map(|i| Coord { x: 448 * i, y: 0 }).collect(),
+            tissue: vec![1.0; tiles as usize],
+        }
+    }
+
+    fn some(tiles: usize) -> Features {
+        Features { values: (0..tiles * 3).map(|i| f16::from_f32(i as f32 / 7.0)).collect(), tiles, width: 3 }
+    }
+
+    fn origin() -> Origin {
+        Origin { encoder: "resnet18".into(), weights: "random, seed 0".into() }
+    }
+
+    #[test]
+    fn a_bag_comes_back_and_its_bytes_repeat() {
+        let folder = tempfile::tempdir().unwrap();
+        for tiles in [0, 5] {
+            let (first, second) = (folder.path().join("a.h5"), folder.path().join("b.h5"));
+            write(&first, &plan(tiles as i64), &some(tiles), &origin()).unwrap();
+            write(&second, &plan(tiles as i64), &some(tiles), &origin()).unwrap();
+            assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
+            let bag = read(&first).unwrap();
+            assert_eq!((bag.features, bag.coords), (some(tiles), plan(tiles as i64).coords));
+            assert_eq!(bag.header.unwrap().origin, origin());
+        }
+        assert!(write(&folder.path().join("c.h5"), &plan(4), &some(5), &origin()).is_err());
+    }
+
+    #[test]
+    fn a_foreign_bag_is_read_and_a_short_one_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("foreign.h5");
+        for (rows, good) in [(4, true), (3, false)] {
+            let file = hdf5::File::create(&path).unwrap();
+            file.new_dataset::<f32>().chunk((1, 2)).shape((4, 2)).create("features").unwrap().write_raw(&[0.5f32; 8]).unwrap();
+            file.new_dataset::<i32>().shape((rows, 2)).create("coords").unwrap().write_raw(&vec![7i32; 2 * rows]).unwrap();
+            file.close().unwrap();
+            assert_eq!(read_features(&path).unwrap().values, [f16::from_f32(0.5); 8]);
+            match read(&path) {
+                Ok(bag) => assert!(good && bag.header.is_none() && bag.coords[3] == Coord { x: 7, y: 7 }),
+                Err(error) => assert!(!good && format!("{error:#}").contains("'foreign.h5'"), "{error:#}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_bag_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.h5");
+        write(&path, &plan(5), &some(5), &origin()).unwrap();
+        let file = hdf5::File::open_rw(&path).unwrap();
+        file.dataset("features").unwrap().write_raw(&some(5).values.iter().map(|_| f16::ONE).collect::<Vec<_>>()).unwrap();
+        file.close().unwrap();
+        assert!(format!("{:#}", read(&path).unwrap_err()).contains("not those it was written with"));
+    }
+}
