@@ -29,6 +29,7 @@ impl Normalisation {
 /// # Panics
 /// `pixels` is not `count · side · side · 3` bytes long.
 pub fn prepare(pixels: &[u8], count: usize, side: u32, normalisation: &Normalisation, device: Device) -> Tensor {
+    assert_eq!(pixels.len(), count * side as usize * side as usize * 3, "bytes of {count} tiles of {side} px");
     let (count, side) = (count as i64, i64::from(side));
     let channels = |values: [f64; 3]| Tensor::from_slice(&values.map(|value| value as f32)).to_device(device);
     let mut images = Tensor::from_data_size(pixels, &[count, side, side, 3], Kind::Uint8).to_device(device).to_kind(Kind::Float);
@@ -36,4 +37,24 @@ pub fn prepare(pixels: &[u8], count: usize, side: u32, normalisation: &Normalisa
     images -= channels(normalisation.mean);
     images /= channels(normalisation.std);
     images.permute([0, 3, 1, 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_channel_and_each_pixel_finds_its_place() {
+        let (count, side) = (2usize, 3usize);
+        let pixels: Vec<u8> = (0..count * side * side * 3).map(|byte| (byte * 4) as u8).collect();
+        let normalisation = Normalisation::IMAGENET;
+        let images = prepare(&pixels, count, side as u32, &normalisation, Device::Cpu);
+        assert_eq!(images.size(), [2, 3, 3, 3]);
+        for (place, &byte) in pixels.iter().enumerate() {
+            let (channel, x, y, image) = (place % 3, place / 3 % side, place / 9 % side, place / 27);
+            let expected = (f64::from(byte) / 255.0 - normalisation.mean[channel]) / normalisation.std[channel];
+            let found = images.double_value(&[image, channel, y, x].map(|index| index as i64));
+            assert!((found - expected).abs() < 2e-6, "{found} instead of {expected}");
+        }
+    }
 }

@@ -131,3 +131,52 @@ fn view(part: &TensorPart, bytes: &[u8]) -> Result<Tensor> {
     let flat = Tensor::from_data_size(range, &[(range.len() / size) as i64], storage.kind);
     Ok(flat.as_strided(&shape[..], &stride[..], 0i64).contiguous())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use zip::write::{SimpleFileOptions, ZipWriter};
+
+    /// `{name: tensor of six floats in storage "0"}` with the given offset, shape [2,3] and stride.
+    fn state_dict(name: &str, offset: u8, stride: [u8; 2]) -> Vec<u8> {
+        let text = |text: &str| [&[b'X'], &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+        let storage = [&b"("[..], &text("storage"), b"ctorch\nFloatStorage\n", &text("0"), &text("cpu"), b"K\x06tQ"].concat();
+        let numbers = [b'K', offset, b'K', 2, b'K', 3, 0x86, b'K', stride[0], b'K', stride[1], 0x86];
+        let tensor = [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], &storage, &numbers, b"\x89ccollections\nOrderedDict\n)RtR"].concat();
+        [&b"\x80\x02}q\x00("[..], &text(name), &tensor, b"u."].concat()
+    }
+
+    fn archive(pickle: &[u8], floats: usize) -> Vec<u8> {
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        let numbers: Vec<u8> = (0..floats).flat_map(|value| (value as f32).to_le_bytes()).collect();
+        for (name, content) in [("x/data.pkl", pickle), ("x/byteorder", b"little"), ("x/data/0", &numbers)] {
+            writer.start_file(name, SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored)).unwrap();
+            writer.write_all(content).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn a_zipped_state_dict_is_read_with_its_strides() {
+        for (stride, expected) in [([3, 1], [0., 1., 2., 3., 4., 5.]), ([1, 2], [0., 2., 4., 1., 3., 5.])] {
+            let tensors = read(&archive(&state_dict("module.weight", 0, stride), 6)).unwrap();
+            assert_eq!((tensors[0].0.as_str(), tensors[0].1.size()), ("weight", vec![2, 3]));
+            assert_eq!(Vec::<f64>::try_from(tensors[0].1.flatten(0, -1)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn claims_beyond_the_file_are_refused() {
+        let refused = |bytes: &[u8], word: &str| {
+            let error = format!("{:#}", read(bytes).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        };
+        refused(&archive(&state_dict("weight", 1, [3, 1]), 6), "'weight'");
+        refused(&archive(&state_dict("weight", 0, [3, 255]), 6), "beyond its storage");
+        refused(&archive(&state_dict("weight", 0, [3, 1]), 5), "beyond its storage");
+        refused(&archive(b"\x80\x02cbuiltins\neval\n.", 0), "'builtins.eval'");
+        let whole = archive(&state_dict("weight", 0, [3, 1]), 6);
+        refused(&whole[..whole.len() / 2], "damaged or cut short");
+    }
+}

@@ -4,6 +4,7 @@
 mod bad_input;
 mod data;
 mod house;
+mod extract;
 mod parity;
 mod program;
 mod report;
