@@ -140,7 +140,7 @@ mod tests {
 
     /// `{name: tensor of six floats in storage "0"}` with the given offset, shape [2,3] and stride.
     fn state_dict(name: &str, offset: u8, stride: [u8; 2]) -> Vec<u8> {
-        let text = |text: &str| [&[b'X'], &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+        let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
         let storage = [&b"("[..], &text("storage"), b"ctorch\nFloatStorage\n", &text("0"), &text("cpu"), b"K\x06tQ"].concat();
         let numbers = [b'K', offset, b'K', 2, b'K', 3, 0x86, b'K', stride[0], b'K', stride[1], 0x86];
         let tensor = [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], &storage, &numbers, b"\x89ccollections\nOrderedDict\n)RtR"].concat();

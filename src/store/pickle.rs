@@ -9,6 +9,9 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+/// A container that the pickle goes on filling after it was put somewhere.
+type Shared<T> = Rc<RefCell<Vec<T>>>;
+
 /// A value of a pickle. Lists and dictionaries are shared: an instruction may fill one that is already part of another.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
@@ -18,8 +21,8 @@ pub(super) enum Value {
     Float,
     Text(Rc<str>),
     Tuple(Rc<Vec<Value>>),
-    List(Rc<RefCell<Vec<Value>>>),
-    Dict(Rc<RefCell<Vec<(Value, Value)>>>),
+    List(Shared<Value>),
+    Dict(Shared<(Value, Value)>),
     Global(Global),
     Storage(Storage),
     Tensor(Rc<TensorPart>),
@@ -250,14 +253,14 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn list(&self) -> Result<&Rc<RefCell<Vec<Value>>>> {
+    fn list(&self) -> Result<&Shared<Value>> {
         match self.stack.last() {
             Some(Value::List(list)) => Ok(list),
             _ => bail!("a list was expected"),
         }
     }
 
-    fn dict(&self) -> Result<&Rc<RefCell<Vec<(Value, Value)>>>> {
+    fn dict(&self) -> Result<&Shared<(Value, Value)>> {
         match self.stack.last() {
             Some(Value::Dict(dict)) => Ok(dict),
             _ => bail!("a dictionary was expected"),
