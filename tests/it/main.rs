@@ -4,8 +4,8 @@
 
 mod bad_input;
 mod data;
-mod house;
 mod extract;
+mod house;
 mod parity;
 mod program;
 mod report;

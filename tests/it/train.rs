@@ -96,8 +96,6 @@ fn an_interrupted_run_continues_to_the_same_bytes() {
     let mut learner = Learner::new(&config.train, dataset.input(), 3, config.seed, Device::Cpu).unwrap();
     let mut optimizer = config.train.optimizer.build(learner.parameters());
     let training = Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: Device::Cpu };
-    let first = train::run(&self::config(&["train.epochs=0"]), &data, &folder.path().join("other"), &machine());
-    assert!(first.is_ok());
     std::fs::create_dir_all(&broken).unwrap();
     let ended = fit(&mut learner, optimizer.as_mut(), &training, &config.train, &mut State::default(), &mut |learner, optimizer, state| {
         if state.history.len() == 3 {
@@ -107,8 +105,9 @@ fn an_interrupted_run_continues_to_the_same_bytes() {
         Ok(())
     });
     assert!(ended.is_err());
-    let files = ["config.toml", "recipe.json"];
-    files.iter().for_each(|file| drop(std::fs::copy(whole.join(file), broken.join(file)).unwrap()));
+    for file in ["config.toml", "recipe.json"] {
+        std::fs::copy(whole.join(file), broken.join(file)).unwrap();
+    }
 
     train::run(&config, &data, &broken, &machine()).unwrap();
     for file in [checkpoint::LAST, checkpoint::BEST, "history.csv", "split.csv"] {

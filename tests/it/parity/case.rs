@@ -244,7 +244,7 @@ impl Case {
                 Limit::Exact => within(difference.max().double_value(&[]), 0.0),
             }
         };
-        if !(share <= 1.0) {
+        if share.is_nan() || share > 1.0 {
             let largest = difference.max().double_value(&[]);
             self.problem(format!("{what}: {share:.3} times its limit (largest difference {largest:.3e})"));
         }
