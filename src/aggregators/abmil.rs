@@ -86,10 +86,11 @@ impl Aggregator for Abmil {
                 if self.settings.dropout > 0.0 { active.dropout(self.settings.dropout, train) } else { active }
             }
         }; // [B,N,E]
-        let mut attention = self.tanh.forward(&hidden).tanh();
-        if let Some(gate) = &self.gate {
-            attention = attention * gate.forward(&hidden).sigmoid();
-        }
+        let tanh = self.tanh.forward(&hidden).tanh();
+        let attention = match &self.gate {
+            Some(gate) => tanh * gate.forward(&hidden).sigmoid(),
+            None => tanh,
+        };
         let (attention, scores) = attend(self.score.forward(&attention).transpose(1, 2), mask); // [B,1,N]
         Pooled { embedding: attention.matmul(&hidden).squeeze_dim(1), attention: Some(attention), scores: Some(scores) }
     }

@@ -17,7 +17,7 @@ const PIXELS: usize = 3 * SIDE * SIDE;
 const RECORD: usize = 2 + PIXELS;
 /// Mean and standard deviation of the training images, by channel (the released NCMI code).
 const MEAN: [f32; 3] = [0.507_075_16, 0.486_548_87, 0.440_917_84];
-const STD: [f32; 3] = [0.267_334_28, 0.256_438_46, 0.276_150_48];
+const STD: [f32; 3] = [0.267_334_28, 0.256_438_46, 0.276_150_5];
 
 /// All images, those of `train.bin` first, each file in its own order.
 pub struct Cifar {

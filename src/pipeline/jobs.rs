@@ -9,6 +9,7 @@ use super::Pipeline;
 use crate::config::Config;
 use crate::datasets::DataKind;
 use crate::stages::{self, Data, Machine, extract, probe, report, tile, train};
+use crate::store::digest;
 use crate::store::run::{Recipe, Summary};
 
 /// What a pipeline left.
@@ -36,7 +37,9 @@ pub fn execute(pipeline: &Pipeline, machine: &Machine) -> Result<Outcome> {
     }
     let mut outcome = Outcome { report: None, probes };
     if pipeline.stages.contains(&"report") {
-        let folder = pipeline.folder.join("report");
+        // A report on other runs is another folder, as everywhere.
+        let names: Vec<_> = outcome.probes.iter().filter_map(|probe| probe.file_name()).map(|name| name.to_string_lossy()).collect();
+        let folder = pipeline.folder.join("report").join(format!("{}-{}", pipeline.name, digest::settings(&names)?));
         stages::complete(report::run(&outcome.probes, &folder)?)?;
         outcome.report = Some(folder);
     }

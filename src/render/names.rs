@@ -17,11 +17,10 @@ pub fn recipe(loss: &str, epochs: usize) -> String {
 // METHOD: the paper writes NCMI-LP for its own method and CE+LP for the baseline given the same probe.
 pub fn recipe_and_decision(loss: &str, epochs: usize, decision: Decision) -> String {
     let (name, joint) = (recipe(loss, epochs), if loss == "ncmi" && epochs > 0 { '-' } else { '+' });
-    match (decision, loss) {
-        (Decision::Lp, _) => format!("{name}{joint}LP"),
-        (Decision::Cc, _) => format!("{name}{joint}CC"),
-        (Decision::Own, "ncmi") => format!("{name}, trained centroids"),
-        (Decision::Own, _) => format!("{name}, its own head"),
+    match decision {
+        Decision::Lp => format!("{name}{joint}LP"),
+        Decision::Cc => format!("{name}{joint}CC"),
+        Decision::Own => format!("{name}, its own head"),
     }
 }
 

@@ -80,12 +80,16 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let test = see(&split.test.0)?;
     let valid = if split.valid.0.is_empty() { None } else { Some(see(&split.valid.0)?) };
     let probe = linear_probe(&train, valid.as_ref(), classes, settings, trained.seed)?;
-    let comparison = CentroidComparison::new(&train.log_distributions, &train.targets, classes);
-    let by_rule = BTreeMap::from([
-        (Decision::Lp, rows(&probe.probabilities(&test.embeddings))),
-        (Decision::Own, test.probabilities(&learner)),
-        (Decision::Cc, rows(&comparison.probabilities(&test.log_distributions))),
-    ]);
+    let own = test.probabilities(&learner);
+    let mut by_rule = BTreeMap::from([(Decision::Lp, rows(&probe.probabilities(&test.embeddings)))]);
+    if learner.loss.wants_refresh() {
+        // An objective with centroids decides by centroid comparison: its own rule is no third one.
+        by_rule.insert(Decision::Cc, own);
+    } else {
+        let comparison = CentroidComparison::new(&train.log_distributions, &train.targets, classes);
+        by_rule.insert(Decision::Own, own);
+        by_rule.insert(Decision::Cc, rows(&comparison.probabilities(&test.log_distributions)));
+    }
 
     let targets = test.targets();
     let groups: Vec<String> = split.test.0.iter().map(|&row| dataset.groups()[row].clone()).collect();

@@ -9,7 +9,8 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-type Pairs = Rc<RefCell<Vec<(Value, Value)>>>;
+/// A container that the pickle goes on filling after it was put somewhere.
+type Shared<T> = Rc<RefCell<Vec<T>>>;
 
 /// A value of a pickle. Lists and dictionaries are shared: an instruction may fill one that is already part of another.
 #[derive(Debug, Clone)]
@@ -20,8 +21,8 @@ pub(super) enum Value {
     Float,
     Text(Rc<str>),
     Tuple(Rc<Vec<Value>>),
-    List(Rc<RefCell<Vec<Value>>>),
-    Dict(Pairs),
+    List(Shared<Value>),
+    Dict(Shared<(Value, Value)>),
     Global(Global),
     Storage(Storage),
     Tensor(Rc<TensorPart>),
@@ -252,14 +253,14 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn list(&self) -> Result<&Rc<RefCell<Vec<Value>>>> {
+    fn list(&self) -> Result<&Shared<Value>> {
         match self.stack.last() {
             Some(Value::List(list)) => Ok(list),
             _ => bail!("a list was expected"),
         }
     }
 
-    fn dict(&self) -> Result<&Pairs> {
+    fn dict(&self) -> Result<&Shared<(Value, Value)>> {
         match self.stack.last() {
             Some(Value::Dict(dict)) => Ok(dict),
             _ => bail!("a dictionary was expected"),

@@ -14,9 +14,17 @@ impl Binary {
         self.spread(radius, true)
     }
 
-    /// Fills gaps up to twice `radius` wide, and up to `radius` at the border of the picture: tissue goes on beyond it.
+    /// Fills gaps up to twice `radius` wide. Beyond the picture there is nothing: its border closes no gap.
     pub(super) fn close(&self, radius: usize) -> Self {
-        self.spread(radius, true).spread(radius, false)
+        let (width, height) = (self.width + 2 * radius, self.height + 2 * radius);
+        let mut padded = Self { width, height, cells: vec![false; width * height] };
+        for (y, row) in self.cells.chunks(self.width.max(1)).enumerate() {
+            let start = (y + radius) * width + radius;
+            padded.cells[start..start + self.width].copy_from_slice(row);
+        }
+        let closed = padded.spread(radius, true).spread(radius, false);
+        let rows = closed.cells.chunks(width.max(1)).skip(radius).take(self.height);
+        Self { cells: rows.flat_map(|row| &row[radius..radius + self.width]).copied().collect(), ..*self }
     }
 
     /// Drops 8-connected regions of fewer than `smallest` pixels.
@@ -94,7 +102,7 @@ mod tests {
     #[test]
     fn closing_fills_gaps() {
         assert_eq!(line("..#..#....#..").close(1), line("..####....#.."));
-        assert_eq!(line(".#...").close(1), line("##..."), "up to the border");
+        assert_eq!(line(".#...#").close(1), line(".#...#"), "not at the border");
         assert_eq!(line("...#...").dilate(2), line(".#####."));
         assert_eq!(line("...").close(5), line("..."));
     }

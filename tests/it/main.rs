@@ -1,10 +1,11 @@
 //! All integration tests in one binary: one link against libtorch. Every test owns its directory.
 #![allow(unreachable_pub)] // nothing is reached from outside a test binary
+#![allow(clippy::print_stderr)] // tests say what they skipped
 
 mod bad_input;
 mod data;
-mod house;
 mod extract;
+mod house;
 mod parity;
 mod program;
 mod report;
