@@ -49,13 +49,15 @@ pub struct ExtractSettings {
     pub encoder: EncoderSettings,
     /// Tiles per forward pass.
     pub batch_size: usize,
+    /// Resize tiles of another side than the encoder's; without it they are refused.
+    pub resize: bool,
     /// Use random weights, seeded by `seed`, where no weight file is wanted; named in every output.
     pub random_weights: bool,
 }
 
 impl Default for ExtractSettings {
     fn default() -> Self {
-        Self { encoder: EncoderSettings::default(), batch_size: 32, random_weights: false }
+        Self { encoder: EncoderSettings::default(), batch_size: 32, resize: false, random_weights: false }
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     /// Tiles per forward pass [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+    /// Resize tiles that have another side than the encoder wants
+    #[arg(long)]
+    resize: bool,
     /// Use random weights; every output says so
     #[arg(long)]
     random_weights: bool,
@@ -42,6 +45,7 @@ impl Arguments {
         let config = self.settings.load(&[
             ("extract.encoder.name", self.encoder),
             ("extract.batch-size", self.batch_size.map(|value| value.to_string())),
+            ("extract.resize", self.resize.then(|| "true".to_owned())),
             ("extract.random-weights", self.random_weights.then(|| "true".to_owned())),
         ])?;
         let inputs = extract::Inputs { slides: self.slides, tiles: self.tiles, weights: self.weights };

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Machine;
 use super::frozen::{self, Frozen};
-use crate::config::Config;
+use crate::config::{Config, ExtractSettings};
 use crate::ground::interrupt::{self, Interrupted};
 use crate::ground::progress::Progress;
 use crate::slides::{self, SlideFile};
@@ -65,7 +65,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let mut failed = BTreeMap::new();
     for plan in &planned {
         interrupt::check()?;
-        match extract(&run, plan, slides.get(&plan.id), &network, config.extract.batch_size, machine.threads, &progress) {
+        match extract(&run, plan, slides.get(&plan.id), &network, &config.extract, machine.threads, &progress) {
             Ok(tiles) => embedded += tiles,
             Err(error) if error.is::<Interrupted>() => return Err(error),
             Err(error) => drop(failed.insert(plan.id.clone(), one_line(&error))),
@@ -132,7 +132,7 @@ fn extract(
     planned: &Planned,
     slide: Option<&SlideFile>,
     network: &Frozen,
-    batch_size: usize,
+    settings: &ExtractSettings,
     threads: usize,
     progress: &Progress,
 ) -> Result<usize> {
@@ -150,8 +150,8 @@ fn extract(
         plan.slide_file
     );
     ensure!(
-        plan.window.tile_px == network.input_px,
-        "its tiles are {} px, {} wants {}; tile with --tile-px {}",
+        settings.resize || plan.window.tile_px == network.input_px,
+        "its tiles are {} px, {} wants {}; tile with --tile-px {}, or allow --resize",
         plan.window.tile_px,
         network.origin.encoder,
         network.input_px,
@@ -159,7 +159,7 @@ fn extract(
     );
     let slide = slides::open(&file.path)?;
     let mut values = Vec::with_capacity(plan.coords.len() * network.width);
-    stream::for_each_batch(slide.as_ref(), &plan, batch_size, threads, |batch| {
+    stream::for_each_batch(slide.as_ref(), &plan, settings.batch_size, threads, |batch| {
         interrupt::check()?;
         values.extend(network.embed(&batch)?);
         progress.add(batch.count, &plan.slide_id);

@@ -104,8 +104,13 @@ impl Frozen {
     }
 
     fn forward(&self, pixels: &[u8], count: usize) -> Result<Vec<f16>> {
+        let side = (pixels.len() / count.max(1) / 3).isqrt() as u32;
         let embedding = tch::no_grad(|| {
-            let images = encoders::prepare(pixels, count, self.input_px, &self.normalisation, self.device);
+            let mut images = encoders::prepare(pixels, count, side, &self.normalisation, self.device);
+            if side != self.input_px {
+                // METHOD: bilinear with antialiasing, as Pillow shrinks; only where the settings allow it.
+                images = images.internal_upsample_bilinear2d_aa([i64::from(self.input_px); 2], false, None, None);
+            }
             self.encoder.0.embed(&images, false).to_kind(Kind::Half).to_device(Device::Cpu)
         });
         Ok(Vec::try_from(embedding.flatten(0, -1))?)
