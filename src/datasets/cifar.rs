@@ -9,16 +9,13 @@ use tch::{Device, Kind, Tensor};
 
 use super::augment;
 use super::{Augment, Dataset};
+use crate::encoders::Normalisation;
 use crate::ground::batch::{Batch, Input};
 
 /// Side of an image in pixels.
 pub const SIDE: usize = 32;
 const PIXELS: usize = 3 * SIDE * SIDE;
 const RECORD: usize = 2 + PIXELS;
-/// Mean and standard deviation of the training images, by channel (the released NCMI code).
-const MEAN: [f32; 3] = [0.507_075_16, 0.486_548_87, 0.440_917_84];
-const STD: [f32; 3] = [0.267_334_28, 0.256_438_46, 0.276_150_5];
-
 /// All images, those of `train.bin` first, each file in its own order.
 pub struct Cifar {
     classes: Vec<String>,
@@ -96,6 +93,7 @@ impl Dataset for Cifar {
     }
 
     fn batch(&self, rows: &[usize], augment: Option<Augment>, device: Device) -> Result<Batch> {
+        let Normalisation { mean, std } = Normalisation::CIFAR100;
         let mut values = vec![0f32; rows.len() * PIXELS];
         values.par_chunks_exact_mut(PIXELS).zip(rows).for_each(|(out, &row)| {
             let image = &self.pixels[row * PIXELS..][..PIXELS];
@@ -103,7 +101,7 @@ impl Dataset for Cifar {
             let image = changed.as_deref().unwrap_or(image);
             for (index, (value, &pixel)) in out.iter_mut().zip(image).enumerate() {
                 let channel = index / (SIDE * SIDE);
-                *value = (f32::from(pixel) / 255.0 - MEAN[channel]) / STD[channel];
+                *value = ((f64::from(pixel) / 255.0 - mean[channel]) / std[channel]) as f32;
             }
         });
         let targets: Vec<i64> = rows.iter().map(|&row| self.targets[row]).collect();
@@ -141,9 +139,10 @@ mod tests {
         assert_eq!(data.targets(), [0, 1, 0, 1]);
         let batch = data.batch(&[1], None, Device::Cpu).unwrap();
         let (channel, i, j) = (2, 3, 5);
-        let expected = (((1024 * channel + 32 * i + j) % 251) as f32 / 255.0 - MEAN[channel]) / STD[channel];
+        let Normalisation { mean, std } = Normalisation::CIFAR100;
+        let expected = (((1024 * channel + 32 * i + j) % 251) as f64 / 255.0 - mean[channel]) / std[channel];
         let found = batch.inputs.double_value(&[0, channel as i64, i as i64, j as i64]);
-        assert!((found - f64::from(expected)).abs() < 1e-6);
+        assert!((found - expected).abs() < 1e-6);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) fn verdict(answers: &[Difference], rows: &[Row], incomplete: bool) ->
         (false, ..) => "there are too few patients for an interval, so this decides nothing".to_owned(),
         (_, true, _) => format!("{first} is better here"),
         (_, _, true) => format!("{second} is better here"),
-        _ => "the interval includes zero, so these slides do not tell which is better".to_owned(),
+        _ => "the interval includes zero, so this test set does not tell which is better".to_owned(),
     };
     format!(
         "On {} ({}, {}), {first} reaches a macro-F1 of {:.3} and {second} {:.3}, a difference of {}: {meaning}{provisional}.",

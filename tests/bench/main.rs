@@ -1,0 +1,151 @@
+//! `./run bench [FAMILY] [--json FILE]`: how fast we are, beside a plain loop over the same libraries in the same run.
+//!
+//! Rows: `{id, ours, reference, unit, ratio, limit_ratio, note}`. The reference is what a short script does with OpenSlide
+//! and libtorch: read a tile, shrink it, collect 32, call the network. `ratio` > 1: we are faster. No physical limit is
+//! measured yet, so `limit_ratio` is null.
+#![allow(clippy::print_stdout)] // a benchmark's rows are data
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use image::imageops::{FilterType, resize};
+use serde_json::{Value, json};
+use tch::Device;
+use tch::nn::VarStore;
+use wsi::config::Config;
+use wsi::encoders;
+use wsi::ground::plan::Plan;
+use wsi::ground::units::Size;
+use wsi::slides;
+use wsi::stages::{Machine, extract, synth, tile};
+use wsi::store::coords;
+use wsi::tiling::stream;
+
+const REFERENCE_BATCH: usize = 32;
+const REPEATS: usize = 3;
+
+fn main() -> Result<()> {
+    // Cargo adds `--bench`.
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let (mut family, mut json_file) = (None, None);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => json_file = Some(arguments.next().context("--json wants a file")?),
+            other => family = Some(other.to_owned()),
+        }
+    }
+    let wanted = |name: &str| family.as_deref().is_none_or(|family| family == name);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let folder = tempfile::tempdir()?;
+    let cohort = folder.path().join("cohort");
+    let machine = Machine { device: Device::Cpu, threads };
+    let config = Config::load(None, &["extract.random-weights=true".into()])?;
+    synth::run(&config.cohort, &cohort, &machine)?;
+    let (slides, tiles) = (cohort.join("slides"), folder.path().join("tiles"));
+    tile::run(&config, &tile::Inputs { slides: slides.clone() }, &tiles, &machine)?;
+    let plans = plans(&tiles)?;
+
+    let mut rows = Vec::new();
+    if wanted("tile") {
+        rows.push(stream_row(&slides, &plans, threads)?);
+    }
+    if wanted("extract") {
+        rows.push(extract_row(&config, &slides, &tiles, &plans, folder.path(), machine)?);
+    }
+    for row in &rows {
+        println!(
+            "{:32} {:8.1} against {:8.1} {}: {:.2} times",
+            row["id"].as_str().unwrap_or(""),
+            row["ours"],
+            row["reference"],
+            row["unit"],
+            row["ratio"]
+        );
+    }
+    if let Some(file) = json_file {
+        wsi::store::files::write_bytes(Path::new(&file), serde_json::to_string_pretty(&rows)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn plans(tiles: &Path) -> Result<Vec<Plan>> {
+    let mut files: Vec<_> = std::fs::read_dir(tiles.join("patches"))?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    files.sort();
+    files.iter().map(|file| coords::read(file)).collect()
+}
+
+/// Median of a few runs, tiles per second.
+fn rate(tiles: usize, mut run: impl FnMut(usize) -> Result<()>) -> Result<f64> {
+    let mut rates = Vec::new();
+    for repeat in 0..REPEATS {
+        let started = Instant::now();
+        run(repeat)?;
+        rates.push(tiles as f64 / started.elapsed().as_secs_f64());
+    }
+    rates.sort_by(f64::total_cmp);
+    Ok(rates[REPEATS / 2])
+}
+
+fn row(id: &str, ours: f64, reference: f64, note: &str) -> Value {
+    json!({"id": id, "ours": ours, "reference": reference, "unit": "tiles/s", "ratio": ours / reference, "limit_ratio": null, "note": note})
+}
+
+fn count(plans: &[Plan]) -> usize {
+    plans.iter().map(|plan| plan.coords.len()).sum()
+}
+
+/// Pixels of every tile, one after the other: read, shrink.
+fn plain_tiles(slides: &Path, plan: &Plan, mut consume: impl FnMut(Vec<u8>) -> Result<()>) -> Result<()> {
+    let slide = slides::open(&slides.join(&plan.slide_file))?;
+    let window = &plan.window;
+    for &at in &plan.coords {
+        let image = slide.read(at, Size { width: window.read_px, height: window.read_px }, window.level)?;
+        consume(resize(&image, window.tile_px, window.tile_px, FilterType::Triangle).into_raw())?;
+    }
+    Ok(())
+}
+
+fn stream_row(slides: &Path, plans: &[Plan], threads: usize) -> Result<Value> {
+    let ours = rate(count(plans), |_| {
+        plans.iter().try_for_each(|plan| {
+            let slide = slides::open(&slides.join(&plan.slide_file))?;
+            stream::for_each_batch(slide.as_ref(), plan, REFERENCE_BATCH, threads, |_| Ok(()))
+        })
+    })?;
+    let reference = rate(count(plans), |_| plans.iter().try_for_each(|plan| plain_tiles(slides, plan, |_| Ok(()))))?;
+    Ok(row("tile.stream.synth", ours, reference, "reference: one thread, read and shrink tile by tile"))
+}
+
+fn extract_row(config: &Config, slides: &Path, tiles: &Path, plans: &[Plan], folder: &Path, machine: Machine) -> Result<Value> {
+    let inputs = extract::Inputs { slides: slides.to_owned(), tiles: tiles.to_owned(), weights: None };
+    let ours = rate(count(plans), |repeat| extract::run(config, &inputs, &folder.join(format!("bags-{repeat}")), &machine).map(drop))?;
+
+    tch::set_num_threads(machine.threads as i32);
+    let settings = &config.extract.encoder;
+    let store = VarStore::new(Device::Cpu);
+    let encoder = settings.build(&store.root());
+    let embed = |pixels: &mut Vec<u8>, side: u32| {
+        let tiles = pixels.len() / (side * side * 3) as usize;
+        tch::no_grad(|| encoder.embed(&encoders::prepare(pixels, tiles, side, &settings.normalisation(), Device::Cpu), false));
+        pixels.clear();
+    };
+    let reference = rate(count(plans), |_| {
+        plans.iter().try_for_each(|plan| {
+            let (mut pixels, side) = (Vec::new(), plan.window.tile_px);
+            plain_tiles(slides, plan, |tile| {
+                pixels.extend(tile);
+                if pixels.len() == REFERENCE_BATCH * (side * side * 3) as usize {
+                    embed(&mut pixels, side);
+                }
+                Ok(())
+            })?;
+            if !pixels.is_empty() {
+                embed(&mut pixels, side);
+            }
+            Ok(())
+        })
+    })?;
+    let note = "reference: read and shrink on one thread, network eager in batches of 32 on all threads, same libtorch";
+    Ok(row(&format!("extract.{}.synth", settings.name()), ours, reference, note))
+}
