@@ -3,8 +3,12 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow};
+
+/// Ending of temporary names; they also begin with a dot.
+const TEMPORARY: &str = ".tmp";
 
 /// Writes `path` through `fill`, which gets a temporary path in the same folder; on any error nothing stays behind.
 ///
@@ -16,7 +20,7 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
     let name = path.file_name().ok_or_else(|| anyhow!("'{}' is not a file name", path.display()))?.to_string_lossy();
     let temporary = tempfile::Builder::new()
         .prefix(&format!(".{name}."))
-        .suffix(".tmp")
+        .suffix(TEMPORARY)
         .tempfile_in(folder)
         .with_context(|| format!("cannot write into '{}'; check its permissions and free space", folder.display()))?
         .into_temp_path();
@@ -44,6 +48,23 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn create_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create the folder '{}'; check permissions, or choose another --out", folder.display()))
+}
+
+/// Removes temporary files that a killed call left in `folder` or the folders in it: those last changed before `since`.
+///
+/// # Errors
+/// A folder that cannot be read, a file that cannot be removed.
+pub fn remove_abandoned(folder: &Path, since: SystemTime) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read the folder '{}'", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            remove_abandoned(&path, since)?;
+        } else if name.starts_with('.') && name.ends_with(TEMPORARY) && path.metadata()?.modified()? < since {
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// `to` as seen from the folder `from`, with `/` separators. Folders that share nothing near are named by their last part

@@ -72,6 +72,7 @@ pub struct Run {
     recipe: Recipe,
     digest: String,
     started: Instant,
+    since: SystemTime,
 }
 
 impl Run {
@@ -97,15 +98,19 @@ impl Run {
                 return Ok(Opened::Done(summary));
             }
         } else {
-            if folder.is_dir() && std::fs::read_dir(folder)?.next().is_some() {
+            if folder.is_dir() && holds_files(folder)? {
                 bail!("'{}' is not empty and is no run of this program; choose another --out", folder.display());
             }
             files::create_folder(folder)?;
-            files::write_bytes(&folder.join("config.toml"), toml::to_string_pretty(&recipe.settings)?.as_bytes())?;
             let text = json!({"digest": digest, "stage": recipe.stage, "inputs": recipe.inputs});
             files::write_bytes(&marker, serde_json::to_string_pretty(&text)?.as_bytes())?;
         }
-        let run = Self { folder: folder.to_owned(), recipe, digest, started: Instant::now() };
+        // After the recipe, and again if an earlier call was killed between the two.
+        let settings = folder.join("config.toml");
+        if !settings.exists() {
+            files::write_bytes(&settings, toml::to_string_pretty(&recipe.settings)?.as_bytes())?;
+        }
+        let run = Self { folder: folder.to_owned(), recipe, digest, started: Instant::now(), since: SystemTime::now() };
         run.log("start", json!({"version": env!("CARGO_PKG_VERSION")}))?;
         Ok(Opened::Work(run))
     }
@@ -152,9 +157,20 @@ impl Run {
             figures,
         };
         self.log("finish", json!({"status": summary.status, "seconds": summary.seconds}))?;
+        files::remove_abandoned(&self.folder, self.since)?;
         files::write_bytes(&self.path(SUMMARY), serde_json::to_string_pretty(&summary)?.as_bytes())?;
         Ok(summary)
     }
+}
+
+/// Whether a folder holds anything but hidden files, such as a killed call's temporary ones.
+fn holds_files(folder: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read the folder '{}'", folder.display()))? {
+        if !entry?.file_name().to_string_lossy().starts_with('.') {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 const RECIPE: &str = "recipe.json";
