@@ -20,6 +20,7 @@ use wsi::ground::units::Size;
 use wsi::slides;
 use wsi::stages::{Machine, extract, synth, tile};
 use wsi::store::coords;
+use wsi::synth::CohortSettings;
 use wsi::tiling::stream;
 
 const REFERENCE_BATCH: usize = 32;
@@ -41,7 +42,7 @@ fn main() -> Result<()> {
     let cohort = folder.path().join("cohort");
     let machine = Machine { device: Device::Cpu, threads };
     let config = Config::load(None, &["extract.random-weights=true".into()])?;
-    synth::run(&config.cohort, &cohort, &machine)?;
+    synth::run(&CohortSettings::default(), &cohort, &machine)?;
     let (slides, tiles) = (cohort.join("slides"), folder.path().join("tiles"));
     tile::run(&config, &tile::Inputs { slides: slides.clone() }, &tiles, &machine)?;
     let plans = plans(&tiles)?;
@@ -54,14 +55,9 @@ fn main() -> Result<()> {
         rows.push(extract_row(&config, &slides, &tiles, &plans, folder.path(), machine)?);
     }
     for row in &rows {
-        println!(
-            "{:32} {:8.1} against {:8.1} {}: {:.2} times",
-            row["id"].as_str().unwrap_or(""),
-            row["ours"],
-            row["reference"],
-            row["unit"],
-            row["ratio"]
-        );
+        let (text, number) = (|key: &str| row[key].as_str().unwrap_or("").to_owned(), |key: &str| row[key].as_f64().unwrap_or(f64::NAN));
+        let (ours, reference, ratio) = (number("ours"), number("reference"), number("ratio"));
+        println!("{:34} {ours:8.1} against {reference:8.1} {}: {ratio:.2} times", text("id"), text("unit"));
     }
     if let Some(file) = json_file {
         wsi::store::files::write_bytes(Path::new(&file), serde_json::to_string_pretty(&rows)?.as_bytes())?;
@@ -127,7 +123,7 @@ fn extract_row(config: &Config, slides: &Path, tiles: &Path, plans: &[Plan], fol
     let encoder = settings.build(&store.root());
     let embed = |pixels: &mut Vec<u8>, side: u32| {
         let tiles = pixels.len() / (side * side * 3) as usize;
-        tch::no_grad(|| encoder.embed(&encoders::prepare(pixels, tiles, side, &settings.normalisation(), Device::Cpu), false));
+        let _ = tch::no_grad(|| encoder.embed(&encoders::prepare(pixels, tiles, side, &settings.normalisation(), Device::Cpu), false));
         pixels.clear();
     };
     let reference = rate(count(plans), |_| {
