@@ -4,13 +4,13 @@
 //! centroid distribution (CMI) and pushed from the others (SEP). Source: the NCMI paper, eqs 3–10; the released code where
 //! the text is silent. No head: classes are told apart by the nearest centroid, or by a linear probe.
 //!
-//! Memory of a step: `[B,E]` and `[C,E]` matrices and two `[B,C]` ones; `[B,C,E]` is never built.
+//! Memory of a step: some `[B,E]` and `[C,E]` matrices; neither `[B,C,E]` nor even `[B,C]` is ever built, see [`ratios`].
 
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
 
-use super::{Loss, Moment, Site, Terms};
+use super::{Loss, Moment, Site, Terms, full_precision};
 use crate::ground::batch::Output;
 use crate::ground::distributions::{OutputMap, class_means, divergence_to_centroids, kl_matrix, nearest_centroid_probabilities};
 
@@ -28,14 +28,20 @@ pub struct NcmiSettings {
     pub centre_decay: f64,
     /// How per-sample terms become one number.
     pub reduction: Reduction,
-    /// How the centroid distributions Q_c move.
+    /// Where the centroid distributions Q_c start.
+    pub init: Init,
+    /// How they move.
     pub centroids: Centroids,
+    /// In `alternating`: on which output of the model they move.
+    pub centroid_update: CentroidUpdate,
     /// Learning rate of the centroids' own SGD (mode `alternating`).
     pub centroid_learning_rate: f64,
     /// Momentum of the same.
     pub centroid_momentum: f64,
-    /// Share of the epochs after which the centroids start to move.
-    pub centroid_start: f64,
+    /// Share of the former centroid kept at each step (mode `ema`).
+    pub centroid_decay: f64,
+    /// When the centroids start to move.
+    pub centroid_start: Start,
     /// Lower bound of SEP, see [`SepFloor`].
     pub sep_floor: SepFloor,
     /// How embeddings are normalised when the evaluation centroids are made.
@@ -50,10 +56,13 @@ impl Default for NcmiSettings {
             centring: Centring::Sweep,
             centre_decay: 0.999999,
             reduction: Reduction::MeanOfRatios,
+            init: Init::Identity,
             centroids: Centroids::Alternating,
+            centroid_update: CentroidUpdate::Simultaneous,
             centroid_learning_rate: 1.0,
             centroid_momentum: 0.9,
-            centroid_start: 0.125,
+            centroid_decay: 0.999,
+            centroid_start: Start::Share(0.125),
             sep_floor: SepFloor::Auto,
             centroid_length: Length::L2,
         }
@@ -90,6 +99,50 @@ pub enum Centroids {
     Alternating,
     /// Never: what the released code does, since it detaches them.
     Fixed,
+    /// Towards the mean distribution of their class's samples in each batch, as the authors' earlier CMIC-DL does.
+    Ema,
+}
+
+/// On which output of the model the centroids' own SGD steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CentroidUpdate {
+    /// On the one that the model steps on: one backward pass for both.
+    Simultaneous,
+    /// On that of the model that has just stepped, the same batch forward once more.
+    GaussSeidel,
+}
+
+/// Where the centroid parameters R `[C,E]` start: each row holds 10 on some coordinates and 0 on the others, plus 1e-6, so
+/// that a distribution is twice as high on its own coordinates as elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// Class c owns coordinate c, as released. Needs E ≥ C.
+    Identity,
+    /// Class c owns E/C (rounded down) coordinates of its own. Needs E ≥ C.
+    BlockCode,
+    /// Each class owns a random half of the coordinates; works with fewer coordinates than classes.
+    RandomCode,
+}
+
+/// From when on the centroids move.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Start {
+    /// A whole number: from this epoch on, counted from 1.
+    Epoch(usize),
+    /// A fraction: after this share of the epochs.
+    Share(f64),
+}
+
+impl Start {
+    fn has_come(self, moment: &Moment) -> bool {
+        match self {
+            Self::Epoch(first) => moment.epoch >= first,
+            Self::Share(share) => moment.epoch as f64 > share * moment.epochs as f64,
+        }
+    }
 }
 
 /// With two classes SEP has one term, 0 for a sample on the wrong centroid, and the ratio explodes.
@@ -118,25 +171,57 @@ const LENGTH_EPSILON: f64 = 1e-12;
 /// A sample nearer to the centre than this share of the centre's length has no direction; it is left out of the loss.
 const NO_DIRECTION: f64 = 1e-6;
 
-/// Initial centroid parameters `[C,E]`: 10 on the class's own coordinate, plus 1e-6 everywhere; in f32, as released.
+/// A coordinate that a class owns, and what is added to all.
+const HIGH: f64 = 10.0;
+const OFFSET: f64 = 1e-6;
+
+/// [`Init::Identity`], in f32 as released.
 ///
 /// With fewer coordinates than classes the identity is cropped, which gives equal rows; [`NcmiSettings`] refuses that.
 pub fn identity_code(classes: i64, width: i64) -> Tensor {
-    Tensor::eye_m(classes, width, (Kind::Float, tch::Device::Cpu)) * 10.0 + 1e-6
+    Tensor::eye_m(classes, width, CODE) * HIGH + OFFSET
 }
+
+/// [`Init::BlockCode`]
+fn block_code(classes: i64, width: i64) -> Tensor {
+    let owner = Tensor::arange(width, CODE).divide_scalar_mode((width / classes) as f64, "floor").unsqueeze(0);
+    owner.eq_tensor(&Tensor::arange(classes, CODE).unsqueeze(1)).to_kind(Kind::Float) * HIGH + OFFSET
+}
+
+/// [`Init::RandomCode`], drawn from libtorch's generator, which the stream `initial-weights` has seeded.
+fn random_code(classes: i64, width: i64) -> Result<Tensor> {
+    for _ in 0..100 {
+        let rank = Tensor::rand([classes, width], CODE).argsort(1, false).argsort(1, false);
+        let code = rank.lt(width / 2).to_kind(Kind::Float);
+        if code.unique_dim(0, false, false, false).0.size()[0] == classes {
+            return Ok(code * HIGH + OFFSET);
+        }
+    }
+    bail!("NCMI: {width} coordinates give too few different random codes for {classes} classes; widen train.model")
+}
+
+const CODE: (Kind, tch::Device) = (Kind::Float, tch::Device::Cpu);
 
 impl NcmiSettings {
     pub(super) fn build(&self, site: &Site) -> Result<Box<dyn Loss>> {
-        ensure!(site.classes >= 2, "NCMI needs at least 2 classes, the labels have {}", site.classes);
         ensure!(self.temperature > 0.0, "train.loss.temperature must be positive, not {}", self.temperature);
-        if site.width < site.classes {
+        for (name, decay) in [("centre-decay", self.centre_decay), ("centroid-decay", self.centroid_decay)] {
+            ensure!((0.0..=1.0).contains(&decay), "train.loss.{name} must be in 0…1, not {decay}");
+        }
+        let (classes, width) = (site.classes, site.width);
+        if width < classes && self.init != Init::RandomCode {
             bail!(
-                "NCMI's identity code needs an embedding at least as wide as there are classes: {} coordinates for {} classes; widen train.model",
-                site.width,
-                site.classes
+                "NCMI's init '{}' needs an embedding at least as wide as there are classes: {width} coordinates for {classes} classes; \
+                 widen train.model, or set train.loss.init = \"random-code\"",
+                if self.init == Init::Identity { "identity" } else { "block-code" },
             );
         }
-        Ok(Box::new(self.on(site, &identity_code(site.classes, site.width))))
+        let code = match self.init {
+            Init::Identity => identity_code(classes, width),
+            Init::BlockCode => block_code(classes, width),
+            Init::RandomCode => random_code(classes, width)?,
+        };
+        Ok(Box::new(self.on(site, &code)))
     }
 
     /// Builds NCMI from given centroid parameters `[C,E]`, without the checks.
@@ -148,6 +233,11 @@ impl NcmiSettings {
         Ncmi {
             settings: self.clone(),
             classes: site.classes,
+            averages: (self.centroids == Centroids::Ema).then(|| {
+                let initial = self.output_map.log(centroids).exp().to_kind(path.kind()).to_device(path.device());
+                path.add("centroid-averages", initial, false)
+            }),
+            pending: None,
             centroids: path.var_copy("centroids", &centroids.to_kind(path.kind())),
             velocity: buffer("centroids-velocity", &size),
             moved: buffer("centroids-moved", &[1]),
@@ -167,6 +257,10 @@ pub struct Ncmi {
     centroids: Tensor,
     velocity: Tensor,
     moved: Tensor,
+    /// Q `[C,E]` in mode `ema`, where R only gives the start.
+    averages: Option<Tensor>,
+    /// In mode `ema`: sums of the distributions `[C,E]` since the last step.
+    pending: Option<Tensor>,
     /// μ `[E]`
     centre: Tensor,
     centre_known: Tensor,
@@ -184,12 +278,23 @@ pub struct Ratios {
     pub sep: Tensor,
 }
 
-/// `log_p [B,E]`, `log_q [C,E]`, `targets [B]`. Source: methods of the paper, eqs 9–10 as the released code computes them.
+/// `log_p [B,E]`, `log_q [C,E]`, `targets [B]`. Source: eqs 9–10 of the paper as the released code computes them.
+///
+/// The divergences to all centroids are never needed one by one: Σ_c KL(Q_c ‖ p) = Σ_c Σ_k Q_ck log Q_ck − Σ_k (Σ_c Q_ck) log p_k.
+/// So a batch costs O((B + C)·E) time and memory instead of O(B·C·E) time. As in
+/// [`kl_matrix`](crate::ground::distributions::kl_matrix), logarithms are shifted by log E, or f32 would lose four digits.
 pub fn ratios(log_p: &Tensor, log_q: &Tensor, targets: &Tensor) -> Ratios {
-    let own = targets.unsqueeze(1);
-    let cmi = kl_matrix(log_p, log_q).gather(1, &own, false).squeeze_dim(1) + CMI_EPSILON;
-    let away = kl_matrix(log_q, log_p).transpose(0, 1);
-    let sep = away.scatter_value(1, &own, 0.0).mean_dim(1, false, None::<Kind>);
+    let classes = log_q.size()[0] as f64;
+    let shift = (log_q.size()[1] as f64).ln();
+    let (log_p, log_q) = (log_p + shift, log_q + shift);
+    let (p, q) = ((&log_p - shift).exp(), (&log_q - shift).exp());
+    let sum = |x: Tensor| x.sum_dim_intlist(-1, false, None::<Kind>);
+    let negative_entropy = sum(&q * &log_q);
+    let own_q = q.index_select(0, targets);
+    let cmi = sum(&p * (&log_p - log_q.index_select(0, targets))) + CMI_EPSILON;
+    let others_q = q.sum_dim_intlist(0, true, None::<Kind>) - own_q;
+    let others_entropy = negative_entropy.sum(None::<Kind>) - negative_entropy.index_select(0, targets);
+    let sep = (others_entropy - sum(others_q * &log_p)) / classes;
     Ratios { cmi, sep }
 }
 
@@ -226,6 +331,66 @@ impl Ncmi {
     }
 }
 
+impl Ncmi {
+    /// log Q `[C,E]`, with gradient to R only in mode `alternating`.
+    fn log_centroids(&self) -> Tensor {
+        match &self.averages {
+            Some(averages) => averages.clamp_min(f64::MIN_POSITIVE.max(1e-30)).log(),
+            None if self.settings.centroids == Centroids::Alternating => self.settings.output_map.log(&self.centroids),
+            None => self.settings.output_map.log(&self.centroids).detach(),
+        }
+    }
+
+    /// The loss of distributions that have a direction.
+    fn terms(&self, log_p: &Tensor, log_q: &Tensor, targets: &Tensor) -> Terms {
+        let Ratios { cmi, sep } = ratios(log_p, log_q, targets);
+        let sep = match self.sep_floor(log_q) {
+            Some(floor) => sep.clamp_min(floor),
+            None => sep,
+        };
+        let total = match self.settings.reduction {
+            Reduction::MeanOfRatios => (&cmi / &sep).mean(None::<Kind>),
+            Reduction::RatioOfMeans => cmi.mean(None::<Kind>) / sep.mean(None::<Kind>),
+        };
+        Terms { total, parts: vec![("cmi", cmi.detach().mean(None::<Kind>)), ("sep", sep.detach().mean(None::<Kind>))] }
+    }
+
+    /// log p `[B′,E]` and targets `[B′]` of the samples that have a direction; `None` if none has.
+    fn distributions(&self, embedding: &Tensor, targets: &Tensor) -> Option<(Tensor, Tensor)> {
+        let (direction, far) = self.direction(embedding, 2.0);
+        let kept = far.nonzero().squeeze_dim(1);
+        (kept.size()[0] > 0).then(|| (self.settings.output_map.log(&direction.index_select(0, &kept)), targets.index_select(0, &kept)))
+    }
+
+    /// One step of the centroids' own SGD as PyTorch defines it: the first velocity is the gradient itself.
+    fn descend(&mut self, rate_share: f64) {
+        let gradient = self.centroids.grad();
+        if !gradient.defined() {
+            return;
+        }
+        no_grad(|| {
+            let first = self.moved.double_value(&[0]) == 0.0;
+            let velocity = if first { gradient.copy() } else { &self.velocity * self.settings.centroid_momentum + &gradient };
+            self.velocity.copy_(&velocity);
+            let _ = self.moved.fill_(1.0);
+            let _ = self.centroids.g_sub_(&(velocity * (self.settings.centroid_learning_rate * rate_share)));
+        });
+    }
+
+    /// Q_c ← g·Q_c + (1−g)·mean of the class's distributions since the last step; absent classes stay.
+    fn average(&mut self) {
+        let (Some(averages), Some(sums)) = (&mut self.averages, self.pending.take()) else { return };
+        no_grad(|| {
+            // Distributions sum to 1: the sum of a class's sums is its number of samples.
+            let counts = sums.sum_dim_intlist(-1, true, None::<Kind>);
+            let decay = self.settings.centroid_decay;
+            let moved = &*averages * decay + &sums / counts.clamp_min(1e-30) * (1.0 - decay);
+            let moved = moved.where_self(&counts.gt(0.5), averages);
+            averages.copy_(&(&moved / moved.sum_dim_intlist(-1, true, None::<Kind>)));
+        });
+    }
+}
+
 impl Loss for Ncmi {
     fn wants_start(&self) -> bool {
         self.settings.centring == Centring::Sweep && self.centre_known.double_value(&[0]) == 0.0
@@ -237,52 +402,56 @@ impl Loss for Ncmi {
 
     fn forward(&mut self, output: &Output, targets: &Tensor) -> Terms {
         // METHOD: divergences between neighbouring centroids are about 1e-3 nats, so half precision is not enough here.
-        let embedding =
-            if output.embedding.kind() == Kind::Double { output.embedding.shallow_clone() } else { output.embedding.to_kind(Kind::Float) };
+        let embedding = full_precision(&output.embedding);
         if self.settings.centring != Centring::Off {
             self.move_centre(&embedding.detach().mean_dim(0, false, None::<Kind>));
         }
-        let (direction, far) = self.direction(&embedding, 2.0);
-        let kept = far.nonzero().squeeze_dim(1);
-        if kept.size1().unwrap_or(0) == 0 {
+        let Some((log_p, targets)) = self.distributions(&embedding, targets) else {
             return Terms { total: embedding.sum(None::<Kind>) * 0.0, parts: Vec::new() };
+        };
+        if self.averages.is_some() {
+            let sums = targets.one_hot(self.classes).to_kind(log_p.kind()).transpose(0, 1).matmul(&log_p.detach().exp());
+            self.pending = Some(self.pending.take().map_or(sums.shallow_clone(), |former| former + &sums));
         }
-        let log_p = self.settings.output_map.log(&direction.index_select(0, &kept));
-        let log_q = self.settings.output_map.log(&self.centroids);
-        let log_q = if self.settings.centroids == Centroids::Fixed { log_q.detach() } else { log_q };
-        let Ratios { cmi, sep } = ratios(&log_p, &log_q, &targets.index_select(0, &kept));
-        let sep = match self.sep_floor(&log_q) {
-            Some(floor) => sep.clamp_min(floor),
-            None => sep,
-        };
-        let total = match self.settings.reduction {
-            Reduction::MeanOfRatios => (&cmi / &sep).mean(None::<Kind>),
-            Reduction::RatioOfMeans => cmi.mean(None::<Kind>) / sep.mean(None::<Kind>),
-        };
-        Terms { total, parts: vec![("cmi", cmi.detach().mean(None::<Kind>)), ("sep", sep.detach().mean(None::<Kind>))] }
+        self.terms(&log_p, &self.log_centroids(), &targets)
     }
 
     fn step(&mut self, moment: &Moment) {
-        let gradient = self.centroids.grad();
-        let due = moment.epoch as f64 > self.settings.centroid_start * moment.epochs as f64;
-        if self.settings.centroids == Centroids::Alternating && due && gradient.defined() {
-            no_grad(|| {
-                // PyTorch's SGD: the first velocity is the gradient itself.
-                let first = self.moved.double_value(&[0]) == 0.0;
-                let velocity = if first { gradient.copy() } else { &self.velocity * self.settings.centroid_momentum + &gradient };
-                self.velocity.copy_(&velocity);
-                let _ = self.moved.fill_(1.0);
-                let _ = self.centroids.g_sub_(&(velocity * (self.settings.centroid_learning_rate * moment.rate_share)));
-            });
+        if self.settings.centroid_start.has_come(moment) {
+            match self.settings.centroids {
+                Centroids::Alternating => self.descend(moment.rate_share),
+                Centroids::Ema => self.average(),
+                Centroids::Fixed => {}
+            }
+        }
+        self.pending = None;
+        self.centroids.zero_grad();
+    }
+
+    fn wants_revision(&self, moment: &Moment) -> bool {
+        self.settings.centroids == Centroids::Alternating
+            && self.settings.centroid_update == CentroidUpdate::GaussSeidel
+            && self.settings.centroid_start.has_come(moment)
+    }
+
+    fn revise(&mut self, output: &Output, targets: &Tensor, moment: &Moment) {
+        self.centroids.zero_grad();
+        if let Some((log_p, targets)) = self.distributions(&full_precision(&output.embedding.detach()), targets) {
+            self.terms(&log_p, &self.log_centroids(), &targets).total.backward();
+            self.descend(moment.rate_share);
         }
         self.centroids.zero_grad();
     }
 
     fn log_distribution(&self, output: &Output) -> Tensor {
-        self.settings.output_map.log(&self.direction(&output.embedding, 2.0).0)
+        self.settings.output_map.log(&self.direction(&full_precision(&output.embedding), 2.0).0)
     }
 
     fn wants_refresh(&self) -> bool {
+        true
+    }
+
+    fn decides_by_centroids(&self) -> bool {
         true
     }
 

@@ -40,7 +40,7 @@ impl Bench {
 }
 
 fn output(embedding: &Tensor) -> Output {
-    Output { embedding: embedding.shallow_clone(), logits: None, attention: None }
+    Output { embedding: embedding.shallow_clone(), head: None, attention: None }
 }
 
 fn matrix(rows: &[&[f64]]) -> Tensor {
