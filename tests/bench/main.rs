@@ -23,6 +23,8 @@ use wsi::store::coords;
 use wsi::synth::CohortSettings;
 use wsi::tiling::stream;
 
+mod losses;
+
 const REFERENCE_BATCH: usize = 32;
 const REPEATS: usize = 3;
 
@@ -38,6 +40,26 @@ fn main() -> Result<()> {
     }
     let wanted = |name: &str| family.as_deref().is_none_or(|family| family == name);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut rows = Vec::new();
+    if wanted("tile") || wanted("extract") {
+        rows.extend(slide_rows(wanted("tile"), wanted("extract"), threads)?);
+    }
+    if wanted("losses") {
+        rows.extend(losses::rows(threads)?);
+    }
+    for row in &rows {
+        let (text, number) = (|key: &str| row[key].as_str().unwrap_or("").to_owned(), |key: &str| row[key].as_f64().unwrap_or(f64::NAN));
+        let (ours, reference, ratio) = (number("ours"), number("reference"), number("ratio"));
+        println!("{:34} {ours:8.1} against {reference:8.1} {}: {ratio:.2} times; {}", text("id"), text("unit"), text("note"));
+    }
+    if let Some(file) = json_file {
+        wsi::store::files::write_bytes(Path::new(&file), serde_json::to_string_pretty(&rows)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Families `tile` and `extract`, on the synthetic cohort.
+fn slide_rows(tile: bool, extract: bool, threads: usize) -> Result<Vec<Value>> {
     let folder = tempfile::tempdir()?;
     let cohort = folder.path().join("cohort");
     let machine = Machine { device: Device::Cpu, threads };
@@ -46,23 +68,14 @@ fn main() -> Result<()> {
     let (slides, tiles) = (cohort.join("slides"), folder.path().join("tiles"));
     tile::run(&config, &tile::Inputs { slides: slides.clone() }, &tiles, &machine)?;
     let plans = plans(&tiles)?;
-
     let mut rows = Vec::new();
-    if wanted("tile") {
+    if tile {
         rows.push(stream_row(&slides, &plans, threads)?);
     }
-    if wanted("extract") {
+    if extract {
         rows.push(extract_row(&config, &slides, &tiles, &plans, folder.path(), machine)?);
     }
-    for row in &rows {
-        let (text, number) = (|key: &str| row[key].as_str().unwrap_or("").to_owned(), |key: &str| row[key].as_f64().unwrap_or(f64::NAN));
-        let (ours, reference, ratio) = (number("ours"), number("reference"), number("ratio"));
-        println!("{:34} {ours:8.1} against {reference:8.1} {}: {ratio:.2} times", text("id"), text("unit"));
-    }
-    if let Some(file) = json_file {
-        wsi::store::files::write_bytes(Path::new(&file), serde_json::to_string_pretty(&rows)?.as_bytes())?;
-    }
-    Ok(())
+    Ok(rows)
 }
 
 fn plans(tiles: &Path) -> Result<Vec<Plan>> {
