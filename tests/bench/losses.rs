@@ -1,8 +1,9 @@
 //! Family `losses`: what a training step pays for NCMI in place of a linear layer with cross-entropy.
 
+use std::process::Command;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
@@ -16,7 +17,7 @@ const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 const MOMENT: Moment = Moment { epoch: 1, epochs: 1, rate_share: 1.0 };
 
 /// All rows of the family.
-pub fn rows(threads: usize) -> Result<Vec<Value>> {
+pub(super) fn rows(threads: usize) -> Result<Vec<Value>> {
     tch::set_num_threads(threads as i32);
     Ok(vec![
         block("losses.ncmi-block.large", 1024, 1000, 2048, 10)?,
@@ -58,18 +59,16 @@ impl Objective {
 }
 
 fn block(id: &str, batch: i64, classes: i64, width: i64, passes: usize) -> Result<Value> {
-    tch::manual_seed(1);
-    let embedding = Tensor::randn([batch, width], CPU).set_requires_grad(true);
-    let targets = Tensor::randint(classes, [batch], (Kind::Int64, Device::Cpu));
+    let (embedding, targets) = inputs(batch, classes, width);
     let (mut ncmi, mut reference) = (Objective::new("ncmi", classes, width)?, Objective::new("cross-entropy", classes, width)?);
-    let [(ours, our_memory), (theirs, their_memory)] = alternate(passes, |which| {
+    let (our_memory, their_memory) =
+        (memory_of_a_pass("ncmi", [batch, classes, width])?, memory_of_a_pass("cross-entropy", [batch, classes, width])?);
+    let [ours, theirs] = alternate(passes, |which| {
         let objective = if which == 0 { &mut ncmi } else { &mut reference };
         objective.pass(&embedding, &targets);
     });
     let note = format!(
-        "B {batch}, C {classes}, E {width}; reference: linear layer with cross-entropy; forward and backward; memory of a pass {:.0} MB against {:.0} MB ({:.2} times)",
-        our_memory,
-        their_memory,
+        "B {batch}, C {classes}, E {width}; reference: linear layer with cross-entropy; forward and backward; peak memory of a pass {our_memory:.1} MB against {their_memory:.1} MB, {:.2} times",
         our_memory / their_memory
     );
     Ok(row(id, ours, theirs, &note))
@@ -90,28 +89,21 @@ fn step(id: &str, batch: i64, classes: i64) -> Result<Value> {
             Ok((store, encoder, objective, sgd))
         })
         .collect::<Result<Vec<_>>>()?;
-    let [(ours, our_memory), (theirs, their_memory)] = alternate(1, |which| {
+    let [ours, theirs] = alternate(1, |which| {
         let (_, encoder, objective, sgd) = &mut sides[which];
         sgd.zero_gradients();
         objective.pass(&encoder.embed(&images, true), &targets);
         sgd.step(1e-3);
         objective.loss.step(&MOMENT);
     });
-    let note = format!(
-        "B {batch}, C {classes}, 32 pixels; reference: the same step with a linear layer and cross-entropy; memory {our_memory:.0} MB against {their_memory:.0} MB"
-    );
+    let note = format!("B {batch}, C {classes}, 32 pixels; reference: the same step with a linear layer and cross-entropy");
     Ok(row(id, ours, theirs, &note))
 }
 
-/// Passes a second and the peak memory of a pass in MB, for 0 (ours) and 1 (reference): the median of five turns each.
-fn alternate(passes: usize, mut pass: impl FnMut(usize)) -> [(f64, f64); 2] {
+/// Passes a second for 0 (ours) and 1 (reference): the median of five turns each, taken alternately.
+fn alternate(passes: usize, mut pass: impl FnMut(usize)) -> [f64; 2] {
     let mut rates = [Vec::new(), Vec::new()];
-    let mut memory = [0.0f64; 2];
-    for which in [0, 1] {
-        // Twice: the first pass also makes what stays, such as gradients.
-        pass(which);
-        memory[which] = peak_memory(|| pass(which));
-    }
+    (0..2).for_each(&mut pass);
     for _ in 0..5 {
         for which in [0, 1] {
             let started = Instant::now();
@@ -119,11 +111,38 @@ fn alternate(passes: usize, mut pass: impl FnMut(usize)) -> [(f64, f64); 2] {
             rates[which].push(passes as f64 / started.elapsed().as_secs_f64());
         }
     }
-    let median = |rates: &mut Vec<f64>| {
+    rates.map(|mut rates| {
         rates.sort_by(f64::total_cmp);
         rates[rates.len() / 2]
-    };
-    [(median(&mut rates[0]), memory[0]), (median(&mut rates[1]), memory[1])]
+    })
+}
+
+/// How far one pass raises resident memory above its start, MB, in a fresh process: elsewhere freed memory hides it.
+fn memory_of_a_pass(name: &str, size: [i64; 3]) -> Result<f64> {
+    let arguments = size.map(|side| side.to_string());
+    let found = Command::new(std::env::current_exe()?).arg(MEMORY).arg(name).args(arguments).output()?;
+    Ok(String::from_utf8(found.stdout)?.trim().parse()?)
+}
+
+/// The word after which this program measures memory only and prints it.
+pub(super) const MEMORY: &str = "--memory-of-a-pass";
+
+/// Prints the peak of one pass of the loss `name` with `[B,C,E]`.
+pub(super) fn print_memory(arguments: &[String]) -> Result<()> {
+    let [name, batch, classes, width] = arguments else { bail!("{MEMORY} wants NAME B C E") };
+    let (batch, classes, width) = (batch.parse()?, classes.parse()?, width.parse()?);
+    let (embedding, targets) = inputs(batch, classes, width);
+    let mut objective = Objective::new(name, classes, width)?;
+    // A small pass first: libtorch's own start is no part of the loss.
+    let (small, few) = inputs(1, classes, width);
+    objective.pass(&small, &few);
+    println!("{}", peak_memory(|| objective.pass(&embedding, &targets)));
+    Ok(())
+}
+
+fn inputs(batch: i64, classes: i64, width: i64) -> (Tensor, Tensor) {
+    tch::manual_seed(1);
+    (Tensor::randn([batch, width], CPU).set_requires_grad(true), Tensor::randint(classes, [batch], (Kind::Int64, Device::Cpu)))
 }
 
 /// How far resident memory rises above its start, MB; NaN where the kernel does not say.

@@ -29,8 +29,12 @@ const REFERENCE_BATCH: usize = 32;
 const REPEATS: usize = 3;
 
 fn main() -> Result<()> {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    if given.first().is_some_and(|first| first == losses::MEMORY) {
+        return losses::print_memory(&given[1..]);
+    }
     // Cargo adds `--bench`.
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut arguments = given.into_iter().filter(|argument| argument != "--bench");
     let (mut family, mut json_file) = (None, None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {

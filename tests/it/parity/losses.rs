@@ -208,7 +208,7 @@ fn one_batch(case: &Case, kind: Kind) {
         let (loss_limit, gradient_limit) = limits(case, kind, 3.0);
         case.compare(&tag("loss"), &total, loss_limit);
         case.compare(&tag("grad_features"), &input.grad(), gradient_limit);
-        let gradient = bench.tensor("centroids").grad();
+        let gradient = bench.loss.centroid_gradient().unwrap();
         if case.has(&tag("grad_centroids")) {
             case.compare(&tag("grad_centroids"), &gradient, gradient_limit);
         } else {
