@@ -5,23 +5,63 @@
 //! gradients of both.
 //!
 //! The divergences to all centroids are never needed one by one: Σ_c KL(Q_c ‖ p) = Σ_c Σ_k Q_ck log Q_ck − Σ_k (Σ_c Q_ck) log p_k.
-//! So a batch costs O((B + C)·E) time and memory instead of the O(B·C·E) time of two matrix products: at most 9 matrices `[B,E]`
+//! So a batch costs O((B + C)·E) time and memory instead of the O(B·C·E) time of two matrix products: at most 10 matrices `[B,E]`
 //! and 8 `[C,E]` live at once.
 
 use tch::{Kind, Tensor};
 
 use super::settings::Reduction;
-use crate::ground::distributions::OutputMap;
+use crate::ground::distributions::{NSF_EPSILON, OutputMap};
 
 /// Added to CMI_b, as released.
 const CMI_EPSILON: f64 = 1e-10;
+/// Under the logarithm of a sigmoid; a normal number in f32.
+const SMALLEST_SIGMOID: f64 = 1e-37;
 
-/// Centroids as the loss needs them.
+/// Rows of real numbers as distributions, and what their gradients need again.
+pub(super) struct Mapped {
+    /// log p + log E `[R,E]`: shifted, or f32 would lose four digits (as in `kl_matrix`).
+    pub(super) shifted: Tensor,
+    /// p `[R,E]`
+    pub(super) p: Tensor,
+    /// NSF: σ(−x) = d log σ(x) / dx `[R,E]`.
+    slope: Option<Tensor>,
+}
+
+impl Mapped {
+    /// `x [R,E]`. Agrees with [`OutputMap::log`] down to probabilities of 1e-37 times the largest, with fewer passes over memory.
+    pub(super) fn new(map: OutputMap, x: &Tensor) -> Self {
+        match map {
+            OutputMap::Nsf => {
+                let sigmoid = x.sigmoid();
+                let normaliser = sigmoid.sum_dim_intlist(-1, true, None::<Kind>) + NSF_EPSILON;
+                let mut shifted = sigmoid.clamp_min(SMALLEST_SIGMOID).log_();
+                let _ = shifted.g_sub_(&(normaliser.log() - shift(x)));
+                Self { shifted, p: sigmoid / normaliser, slope: Some(x.neg().sigmoid_()) }
+            }
+            OutputMap::Softmax => Self::of_log(&x.log_softmax(-1, None::<Kind>)),
+        }
+    }
+
+    /// From logarithms `[R,E]`, which [`Mapped::backward`] then leaves as they are but for their sum.
+    pub(super) fn of_log(log_p: &Tensor) -> Self {
+        Self { shifted: log_p + shift(log_p), p: log_p.exp(), slope: None }
+    }
+
+    /// From ∂/∂log p `[R,E]` to ∂/∂x.
+    pub(super) fn backward(&self, of_log: &Tensor) -> Tensor {
+        let mut rest = of_log - &self.p * of_log.sum_dim_intlist(-1, true, None::<Kind>);
+        match &self.slope {
+            Some(slope) => rest.g_mul_(slope),
+            None => rest,
+        }
+    }
+}
+
+/// Distributions of the centroids with their sums.
 pub(super) struct Targets {
-    /// log Q + log E `[C,E]`: shifted, or f32 would lose four digits (as in `kl_matrix`).
-    shifted: Tensor,
-    /// Q `[C,E]`
-    q: Tensor,
+    /// log Q + log E, and Q, `[C,E]`.
+    pub(super) q: Mapped,
     /// Σ_k Q_ck (log Q_ck + log E) `[C]`
     negative_entropy: Tensor,
     /// Σ_c Q_c `[1,E]`
@@ -29,11 +69,12 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// `log_q [C,E]`
-    pub(super) fn new(log_q: &Tensor) -> Self {
-        let q = log_q.exp();
-        let shifted = log_q + shift(log_q);
-        Self { negative_entropy: row_sums(&q * &shifted), sum: q.sum_dim_intlist(0, true, None::<Kind>), shifted, q }
+    pub(super) fn new(q: Mapped) -> Self {
+        Self { negative_entropy: row_sums(&q.p * &q.shifted), sum: q.p.sum_dim_intlist(0, true, None::<Kind>), q }
+    }
+
+    fn classes(&self) -> i64 {
+        self.q.p.size()[0]
     }
 }
 
@@ -44,28 +85,24 @@ pub struct Ratios {
     pub cmi: Tensor,
     /// Mean over all C classes of KL(Q_c ‖ p_b), the own class counted as 0.
     pub sep: Tensor,
-    /// p `[B,E]`, log p + log E, log(p / Q_y), Σ_{c ≠ y} Q_c.
-    p: Tensor,
-    shifted: Tensor,
+    /// log(p / Q_y) and Σ_{c ≠ y} Q_c, `[B,E]`.
     log_ratio: Tensor,
     others: Tensor,
 }
 
 /// `log_p [B,E]`, `log_q [C,E]`, `targets [B]`.
 pub fn ratios(log_p: &Tensor, log_q: &Tensor, targets: &Tensor) -> Ratios {
-    Ratios::new(log_p, &Targets::new(log_q), targets)
+    Ratios::new(&Mapped::of_log(log_p), &Targets::new(Mapped::of_log(log_q)), targets)
 }
 
 impl Ratios {
-    pub(super) fn new(log_p: &Tensor, of: &Targets, targets: &Tensor) -> Self {
-        let p = log_p.exp();
-        let shifted = log_p + shift(log_p);
-        let log_ratio = &shifted - of.shifted.index_select(0, targets);
-        let cmi = row_sums(&p * &log_ratio) + CMI_EPSILON;
-        let others = &of.sum - of.q.index_select(0, targets);
-        let entropies = of.negative_entropy.sum(None::<Kind>) - of.negative_entropy.index_select(0, targets);
-        let sep = (entropies - row_sums(&others * &shifted)) / of.q.size()[0] as f64;
-        Self { cmi, sep, p, shifted, log_ratio, others }
+    pub(super) fn new(of: &Mapped, centroids: &Targets, targets: &Tensor) -> Self {
+        let log_ratio = &of.shifted - centroids.q.shifted.index_select(0, targets);
+        let cmi = row_sums(&of.p * &log_ratio) + CMI_EPSILON;
+        let others = &centroids.sum - centroids.q.p.index_select(0, targets);
+        let entropies = centroids.negative_entropy.sum(None::<Kind>) - centroids.negative_entropy.index_select(0, targets);
+        let sep = (entropies - row_sums(&others * &of.shifted)) / centroids.classes() as f64;
+        Self { cmi, sep, log_ratio, others }
     }
 }
 
@@ -103,32 +140,30 @@ impl Value {
     }
 
     /// ∂total/∂log p `[B,E]`
-    pub(super) fn to_distributions(&self, of: &Ratios, classes: i64) -> Tensor {
-        let pull = (&of.log_ratio + 1.0) * &of.p * self.cmi_slope.unsqueeze(1);
-        pull - &of.others * (&self.sep_slope / classes as f64).unsqueeze(1)
+    pub(super) fn to_distributions(&self, of: &Mapped, ratios: &Ratios, classes: i64) -> Tensor {
+        let mut pull = &ratios.log_ratio + 1.0;
+        let _ = pull.g_mul_(&of.p).g_mul_(&self.cmi_slope.unsqueeze(1));
+        pull.addcmul_(&ratios.others, &(&self.sep_slope / -(classes as f64)).unsqueeze(1))
     }
 
     /// ∂total/∂log Q `[C,E]`
-    pub(super) fn to_centroids(&self, of: &Ratios, centroids: &Targets, targets: &Tensor) -> Tensor {
-        let classes = centroids.q.size()[0];
-        let slope = self.sep_slope.unsqueeze(1);
-        let per_class = |rows: &Tensor| rows.new_zeros([classes, rows.size()[1]], (rows.kind(), rows.device())).index_add(0, targets, rows);
+    pub(super) fn to_centroids(&self, of: &Mapped, centroids: &Targets, targets: &Tensor) -> Tensor {
+        let classes = centroids.classes();
+        let slope = (&self.sep_slope / classes as f64).unsqueeze(1);
         // A centroid is pushed from every sample that is not its own: from all, less its own.
         let seen = &of.shifted * &slope;
-        let push = (slope.sum(None::<Kind>) - per_class(&slope)) * (&centroids.shifted + 1.0) - seen.sum_dim_intlist(0, true, None::<Kind>)
-            + per_class(&seen);
-        &centroids.q * push / classes as f64 - per_class(&(&of.p * self.cmi_slope.unsqueeze(1)))
+        let mut push = &centroids.q.shifted + 1.0;
+        let _ = push.g_mul_(&(slope.sum(None::<Kind>) - per_class(&slope, targets, classes)));
+        let _ = push.g_add_(&per_class(&seen, targets, classes)).g_sub_(&seen.sum_dim_intlist(0, true, None::<Kind>));
+        push.g_mul_(&centroids.q.p).g_sub_(&per_class(&(&of.p * self.cmi_slope.unsqueeze(1)), targets, classes))
     }
 }
 
-/// From ∂/∂log map(x) to ∂/∂x, row by row: `x`, `log_p`, `slope` are `[R,m]`.
-pub(super) fn through_map(map: OutputMap, x: &Tensor, log_p: &Tensor, slope: &Tensor) -> Tensor {
-    let rest = slope - log_p.exp() * slope.sum_dim_intlist(-1, true, None::<Kind>);
-    match map {
-        // d log σ = 1 − σ = σ(−x)
-        OutputMap::Nsf => rest * (-x).sigmoid(),
-        OutputMap::Softmax => rest,
-    }
+/// Sums of the rows of each class: `rows [B,E]` → `[C,E]`.
+pub(super) fn per_class(rows: &Tensor, targets: &Tensor, classes: i64) -> Tensor {
+    // One index for a whole row, which libtorch adds row by row instead of number by number.
+    let index = targets.unsqueeze(1).expand_as(rows);
+    rows.new_zeros([classes, rows.size()[1]], (rows.kind(), rows.device())).scatter_add(0, &index, rows)
 }
 
 /// From ∂/∂(v / ‖v‖) to ∂/∂v: `unit [B,E]`, `length [B,1]`.

@@ -17,6 +17,7 @@ mod block;
 mod codes;
 mod settings;
 
+use block::Mapped;
 pub use block::{Ratios, ratios};
 pub use codes::identity_code;
 pub use settings::{Centring, CentroidUpdate, Centroids, Init, Length, NcmiSettings, Reduction, SepFloor, Start};
@@ -102,9 +103,8 @@ struct Passage {
     length: Tensor,
     /// 1 where a sample has a direction, else 0, `[B]`.
     kept: Tensor,
-    /// Unit over T, and the logarithm of its map, `[B,E]`.
+    /// Unit over T `[B,E]`.
     x: Tensor,
-    log_p: Tensor,
 }
 
 impl Ncmi {
@@ -116,7 +116,7 @@ impl Ncmi {
         let length = length.clamp_min(LENGTH_EPSILON);
         let unit = centred / &length;
         let x = &unit / self.settings.temperature;
-        Passage { log_p: self.settings.output_map.log(&x), unit, length, kept, x }
+        Passage { unit, length, kept, x }
     }
 
     fn move_centre(&mut self, batch_mean: &Tensor) {
@@ -129,48 +129,46 @@ impl Ncmi {
         let _ = self.centre_known.fill_(1.0);
     }
 
-    /// A scalar, or no floor.
-    fn sep_floor(&self, log_q: &Tensor) -> Option<Tensor> {
+    /// A scalar, or no floor; `shifted [C,E]` are the logarithms of Q but for a constant.
+    fn sep_floor(&self, shifted: &Tensor) -> Option<Tensor> {
         match self.settings.sep_floor {
             SepFloor::Off => None,
             SepFloor::Auto if self.classes == 2 => {
-                let between = kl_matrix(log_q, log_q);
+                let log_q = shifted.log_softmax(-1, None::<Kind>);
+                let between = kl_matrix(&log_q, &log_q);
                 Some(between.get(0).get(1).minimum(&between.get(1).get(0)) * (0.05 / 2.0))
             }
-            SepFloor::Auto => Some(log_q.new_full([0i64; 0], SMALLEST_SEP, (log_q.kind(), log_q.device()))),
+            SepFloor::Auto => Some(shifted.new_full([0i64; 0], SMALLEST_SEP, (shifted.kind(), shifted.device()))),
         }
     }
 
-    /// log Q `[C,E]`
-    fn log_centroids(&self) -> Tensor {
+    /// Q
+    fn centroids(&self) -> Mapped {
         match &self.averages {
-            Some(averages) => averages.clamp_min(f64::from(f32::MIN_POSITIVE)).log(),
-            None => self.settings.output_map.log(&self.centroids),
+            Some(averages) => Mapped::of_log(&averages.clamp_min(f64::from(f32::MIN_POSITIVE)).log()),
+            None => Mapped::new(self.settings.output_map, &self.centroids),
         }
     }
 
     /// The loss of a batch, its parts and its gradient to the embedding `[B,E]`; notes what the centroids will need.
     fn value(&mut self, embedding: &Tensor, targets: &Tensor) -> (Tensor, Tensor, [Tensor; 2]) {
         let passage = self.pass(embedding, 2.0);
-        let log_q = self.log_centroids();
-        let centroids = block::Targets::new(&log_q);
-        let ratios = Ratios::new(&passage.log_p, &centroids, targets);
-        let value = block::Value::new(&ratios, &passage.kept, self.settings.reduction, self.sep_floor(&log_q));
+        let mapped = Mapped::new(self.settings.output_map, &passage.x);
+        let centroids = block::Targets::new(self.centroids());
+        let ratios = Ratios::new(&mapped, &centroids, targets);
+        let value = block::Value::new(&ratios, &passage.kept, self.settings.reduction, self.sep_floor(&centroids.q.shifted));
 
-        let slope = value.to_distributions(&ratios, self.classes);
-        let slope = block::through_map(self.settings.output_map, &passage.x, &passage.log_p, &slope) / self.settings.temperature;
-        let gradient = block::through_length(&passage.unit, &passage.length, &slope);
+        let to_x = mapped.backward(&value.to_distributions(&mapped, &ratios, self.classes));
+        let gradient = block::through_length(&passage.unit, &(&passage.length * self.settings.temperature), &to_x);
 
         let samples = targets.size()[0] as f64;
         match self.settings.centroids {
             Centroids::Alternating => {
-                let slope = value.to_centroids(&ratios, &centroids, targets);
-                let gradient = block::through_map(self.settings.output_map, &self.centroids, &log_q, &slope);
+                let gradient = centroids.q.backward(&value.to_centroids(&mapped, &centroids, targets));
                 self.pending.add(gradient * samples, samples);
             }
             Centroids::Ema => {
-                let p = passage.log_p.exp() * passage.kept.unsqueeze(1);
-                self.pending.add(p.new_zeros(self.centroids.size(), (p.kind(), p.device())).index_add(0, targets, &p), samples);
+                self.pending.add(block::per_class(&(&mapped.p * passage.kept.unsqueeze(1)), targets, self.classes), samples);
             }
             Centroids::Fixed => {}
         }
@@ -256,7 +254,7 @@ impl Loss for Ncmi {
     }
 
     fn log_distribution(&self, output: &Output) -> Tensor {
-        self.pass(&full_precision(&output.embedding), 2.0).log_p
+        self.settings.output_map.log(&self.pass(&full_precision(&output.embedding), 2.0).x)
     }
 
     fn wants_refresh(&self) -> bool {
@@ -273,7 +271,7 @@ impl Loss for Ncmi {
                 Length::L2 => 2.0,
                 Length::L1Repo => 1.0,
             };
-            let log_p = self.pass(&full_precision(&swept.embedding), length).log_p;
+            let log_p = self.settings.output_map.log(&self.pass(&full_precision(&swept.embedding), length).x);
             let (means, counts) = class_means(&log_p, targets, self.classes);
             self.means.copy_(&means);
             self.counts.copy_(&counts);
