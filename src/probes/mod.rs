@@ -1,9 +1,12 @@
-//! How frozen embeddings are judged: a linear probe, and the comparison with class centroids.
+//! How frozen embeddings are judged: a linear probe, nearest neighbours, and the comparison with class centroids.
 
 use serde::{Deserialize, Serialize};
 
 pub mod centroid;
+pub mod decide;
+pub mod knn;
 pub mod linear;
+mod selection;
 
 /// Settings of `[probe]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,11 +20,19 @@ pub struct ProbeSettings {
     pub resamples: usize,
     /// The linear probe.
     pub linear: linear::LinearProbeSettings,
+    /// Nearest neighbours.
+    pub knn: knn::KnnSettings,
 }
 
 impl Default for ProbeSettings {
     fn default() -> Self {
-        Self { checkpoint: Checkpoint::Best, group: String::new(), resamples: 2000, linear: linear::LinearProbeSettings::default() }
+        Self {
+            checkpoint: Checkpoint::Best,
+            group: String::new(),
+            resamples: 2000,
+            linear: linear::LinearProbeSettings::default(),
+            knn: knn::KnnSettings::default(),
+        }
     }
 }
 
