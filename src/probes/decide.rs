@@ -58,7 +58,7 @@ pub fn decide(judging: &Judging, settings: &ProbeSettings) -> Result<Decided> {
     let classes = judging.dataset.classes().len();
     let parts = [&split.train.0, &split.valid.0, &split.test.0];
     let progress = Progress::new("samples", parts.iter().map(|rows| rows.len()).sum());
-    let see = |rows: &[usize]| judging.embed(rows, None, &progress);
+    let see = |rows: &[usize]| judging.embed(rows, None, &progress, "embedding");
     let train = see(&split.train.0)?;
     let valid = if split.valid.0.is_empty() { None } else { Some(see(&split.valid.0)?) };
     let test = see(&split.test.0)?;
@@ -81,10 +81,13 @@ pub fn decide(judging: &Judging, settings: &ProbeSettings) -> Result<Decided> {
 }
 
 impl Judging<'_> {
-    fn embed(&self, rows: &[usize], augment: Option<Augment>, progress: &Progress) -> Result<Evaluated> {
-        evaluate_changed(self.learner, self.dataset, rows, augment, self.batch_size, self.device, &|n| progress.add(n, ""))
+    fn embed(&self, rows: &[usize], augment: Option<Augment>, progress: &Progress, note: &str) -> Result<Evaluated> {
+        evaluate_changed(self.learner, self.dataset, rows, augment, self.batch_size, self.device, &|n| progress.add(n, note))
     }
 }
+
+/// Beside the count while the linear probe is fitted.
+const LINEAR: &str = "linear probe";
 
 fn linear_probe(
     judging: &Judging,
@@ -96,14 +99,14 @@ fn linear_probe(
     let settings = &settings.linear;
     let candidates = settings.candidates(valid.is_some())?;
     let samples = judging.split.train.0.len();
-    let progress = Progress::new("probing", settings.epochs * samples);
+    let progress = Progress::new("samples", settings.epochs * samples);
     let mut fixed = linear::cached(&train.embeddings);
     let mut of_epoch = |epoch: usize| {
         if settings.augment {
             let augment = Augment { seed: judging.seed, epoch: judging.trained_epochs + epoch, views: 1 };
-            return Ok(judging.embed(&judging.split.train.0, Some(augment), &progress)?.embeddings);
+            return Ok(judging.embed(&judging.split.train.0, Some(augment), &progress, LINEAR)?.embeddings);
         }
-        progress.add(samples, "");
+        progress.add(samples, LINEAR);
         fixed(epoch)
     };
     let mut fits = linear::fit(&train.embeddings, &train.targets, classes, settings, &candidates, judging.seed, &mut of_epoch)?;

@@ -9,7 +9,12 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// Cosines that are held at once: 16 MiB of f32. Together with unit-length copies of the embeddings this bounds the memory.
+use crate::ground::interrupt;
+use crate::ground::progress::Progress;
+
+/// Cosines that are held at once, 16 MiB of f32, unless one query alone has more training samples.
+///
+/// Beside them memory holds unit-length copies of the embeddings and k neighbours of 16 bytes for each query.
 const COSINES_AT_ONCE: usize = 1 << 22;
 /// An embedding shorter than this has no direction: its cosine to everything is 0.
 const SHORTEST: f64 = 1e-12;
@@ -83,18 +88,22 @@ impl Knn {
     /// The `k` nearest training samples of each of `queries [q,E]`, nearest first; of equally near ones the first row.
     ///
     /// # Errors
-    /// A query that is not finite.
+    /// A query that is not finite, or an interruption.
     pub fn neighbours(&self, queries: &Tensor, k: usize) -> Result<Vec<Vec<Neighbour>>> {
         let samples = self.targets.len();
         let k = k.min(samples);
         let queries = units(queries)?;
         let mut found = Vec::with_capacity(queries.size()[0] as usize);
+        let progress = Progress::new("samples", queries.size()[0] as usize);
         for block in queries.split((COSINES_AT_ONCE / samples).max(1) as i64, 0) {
+            interrupt::check()?;
             let cosines = no_grad(|| block.matmul(&self.units.transpose(0, 1))).contiguous();
             let mut flat = vec![0f32; cosines.numel()];
             cosines.copy_data(&mut flat, cosines.numel());
             found.extend(flat.chunks_exact(samples).map(|row| nearest(row, k)));
+            progress.add(block.size()[0] as usize, "nearest neighbours");
         }
+        progress.finish();
         Ok(found)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::render::names;
 use crate::store::pooled::{Pooled, Row};
-use crate::store::scores::{Decision, ScoreFile};
+use crate::store::scores::{Decision, ScoreFile, Selection};
 
 /// Verdict, then one line for each row, aligned; ends with a line break.
 pub fn table(pooled: &Pooled) -> String {
@@ -32,15 +32,21 @@ pub fn table(pooled: &Pooled) -> String {
 /// One trained model under every decision rule: what was tested, then one line a rule, aligned; ends with a line break.
 pub fn decisions(scores: &ScoreFile) -> String {
     let head = ["decision", "macro-F1", "macro-AUC"].map(str::to_owned);
+    let name = |decision: Decision| names::recipe_and_decision(&scores.loss, scores.epochs, decision);
     let lines = Decision::ALL.into_iter().filter_map(|decision| {
         let of = scores.decisions.get(&decision)?;
-        let name = names::recipe_and_decision(&scores.loss, scores.epochs, decision);
-        Some([name, of.macro_f1.to_string(), of.macro_auc.to_string()])
+        Some([name(decision), of.macro_f1.to_string(), of.macro_auc.to_string()])
     });
     let lines: Vec<_> = std::iter::once(head).chain(lines).collect();
+    let chosen = |(decision, selection): (&Decision, &Selection)| {
+        let values: Vec<String> = selection.chosen.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let score = selection.validation_macro_f1.map_or_else(String::new, |f1| format!(" ({f1:.3}, best of {})", selection.candidates));
+        format!("{}: {}, chosen by {}{score}\n", name(*decision), values.join(", "), selection.by)
+    };
+    let chosen: String = scores.selections.iter().map(chosen).collect();
     let labels = if scores.labels == "true" { String::new() } else { format!(" with labels {}", scores.labels) };
     format!(
-        "test rows{labels}: {}, of {}; {} checkpoint\n\n{}\nintervals: {}\n",
+        "test rows{labels}: {}, of {}; {} checkpoint\n\n{}\nintervals: {}\n{chosen}",
         names::crowd(scores.slides, scores.patients, &scores.aggregator),
         scores.split.name,
         scores.checkpoint,

@@ -224,6 +224,7 @@ fn training_ends_with_a_table_of_scores() {
         assert!(of.macro_f1.is_bounded(), "{line}");
     }
     assert_eq!(scores.train_folder, "..");
+    assert!(table.contains("CE+LP: learning-rate ") && table.contains("chosen by macro-F1 on the validation rows"), "{table}");
     let place = folder.path().to_string_lossy().into_owned();
     let files = contents(&folder.path().join("run/probe"));
     assert!(files.contains_key("probe.safetensors") && files.contains_key("predictions.csv"));
