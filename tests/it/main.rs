@@ -12,6 +12,7 @@ mod parity;
 mod pipeline;
 mod program;
 mod report;
+mod resume;
 mod synth;
 mod tile;
 mod tissue;

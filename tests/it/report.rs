@@ -76,14 +76,7 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
     file.write(&probe).unwrap();
     predictions::write(&probe, &file.classes, &Predictions::from([(Decision::Lp, rows)])).unwrap();
     if recipe.epochs > 0 {
-        let epoch = |epoch| Epoch {
-            epoch,
-            learning_rate: 5e-4,
-            train_loss: 1.0 / epoch as f64,
-            valid_loss: f64::NAN,
-            valid_macro_f1: f64::NAN,
-            valid_macro_auc: f64::NAN,
-        };
+        let epoch = |epoch| Epoch::new(epoch, 5e-4, 1.0 / epoch as f64);
         history::write(&train, &(1..=recipe.epochs).map(epoch).collect::<Vec<_>>()).unwrap();
     }
     probe
