@@ -35,13 +35,14 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
     let (probe, train) = (root.join("probe").join(&name), root.join("train").join(&name));
     let rows: Vec<Prediction> =
         (0..2 * PATIENTS).filter(|slide| slide / 2 % FOLDS == fold).map(|slide| prediction(recipe, seed, slide)).collect();
-    let point = Interval { value: 0.9, low: 0.8, high: 1.0, resamples_used: 2000 };
+    let point = Interval { value: 0.9, low: 0.8, high: 1.0, resamples_used: 2000, unbounded: None };
     let scores = DecisionScores {
         macro_f1: point,
         macro_auc: point,
         per_class_f1: vec![0.9; 3],
         confusion: vec![vec![1; 3]; 3],
         auc_classes_undefined: 0,
+        metrics: BTreeMap::new(),
     };
     let file = ScoreFile {
         schema: 1,
