@@ -126,12 +126,13 @@ fn bca_shares(sorted: &[f64], value: f64, left_out: &[f64]) -> Option<[f64; 2]> 
     let level = sorted.iter().filter(|resampled| (**resampled - value).abs() <= ROUNDING).count() as f64;
     let bias = normal::quantile((below + level / 2.0) / sorted.len() as f64);
     let acceleration = acceleration(left_out);
-    let share = |nominal: f64| {
-        let moved = bias + normal::quantile(nominal);
-        let stretch = 1.0 - acceleration * moved;
-        (bias.is_finite() && stretch > 0.0).then(|| normal::cdf(bias + moved / stretch))
-    };
-    Some([share(SHARES[0])?, share(SHARES[1])?])
+    Some([bca_share(bias, acceleration, SHARES[0])?, bca_share(bias, acceleration, SHARES[1])?])
+}
+
+fn bca_share(bias: f64, acceleration: f64, nominal: f64) -> Option<f64> {
+    let moved = bias + normal::quantile(nominal);
+    let stretch = 1.0 - acceleration * moved;
+    (bias.is_finite() && stretch > 0.0).then(|| normal::cdf(bias + moved / stretch))
 }
 
 /// Σ d³ / 6 (Σ d²)^1.5, d the mean of the values less each of them; 0 where they do not differ.
@@ -252,6 +253,28 @@ mod tests {
         let sorted: Vec<f64> = (0..10_000).map(|i| if i < below { -1.0 } else { 1.0 }).collect();
         let [low, high] = bca_shares(&sorted, 0.0, &[0.0; 3]).unwrap();
         assert!((low - 0.515_95).abs() < 1e-3 && (high - 0.999_963).abs() < 1e-5, "{low} {high}");
+    }
+
+    #[test]
+    fn the_textbook_example_of_bca() {
+        // Efron & Tibshirani 1993, ch. 14: the variance of the spatial test's A scores, 171.5, has â = 0.061; with their
+        // ẑ₀ = 0.146 the shares of a 90 % interval are 0.110 and 0.985.
+        let scores = [48, 36, 20, 29, 42, 42, 20, 42, 22, 41, 45, 14, 6, 0, 33, 28, 34, 4, 32, 24, 47, 41, 24, 26, 30, 41].map(f64::from);
+        let variance = |times: &[u32]| {
+            let count = f64::from(times.iter().sum::<u32>());
+            let moment = |power| scores.iter().zip(times).map(|(score, &times)| score.powi(power) * f64::from(times)).sum::<f64>() / count;
+            Some(moment(2) - moment(1).powi(2))
+        };
+        let groups = patients(26, 1);
+        let acceleration = acceleration(&leave_one_out(&Clusters::new(&groups), 26, variance));
+        assert!((acceleration - 0.061).abs() < 5e-4, "{acceleration}");
+        for (nominal, share) in [(0.05, 0.110), (0.95, 0.985)] {
+            let found = bca_share(0.146, acceleration, nominal).unwrap();
+            assert!((found - share).abs() < 1e-3, "{found}");
+        }
+        let moved = Bootstrap { bounds: Bounds::Bca, resamples: 2000, seed: 0 }.clustered(&groups, variance);
+        let plain = percentile(2000, 0).clustered(&groups, variance);
+        assert!((moved.value - 171.534_023_668_639_04).abs() < 1e-9 && moved.low > plain.low && moved.high > plain.high);
     }
 
     #[test]
