@@ -1,11 +1,11 @@
 //! Every setting of the program, one section a stage. Precedence: `Default` < file < `--set key=value`.
 //!
-//! Files list only differences from the defaults; `wsi config` prints the whole truth; an unknown key fails with a
+//! Files list only differences from the defaults, or from the file that they name as `base`; `wsi config` prints the whole truth; an unknown key fails with a
 //! suggestion. Paths are no settings: they are arguments of a call and never enter a digest or an output.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
@@ -69,10 +69,7 @@ impl Config {
     pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Self> {
         let mut tree = match file {
             None => toml::Table::new(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings file '{}'", path.display()))?;
-                text.parse().with_context(|| format!("'{}' is not valid TOML", path.display()))?
-            }
+            Some(path) => read(path)?,
         };
         for item in overrides {
             let (key, value) = item.split_once('=').ok_or_else(|| anyhow!("--set wants key=value, not '{item}'"))?;
@@ -103,6 +100,42 @@ impl Config {
     /// None in practice: every section is plain data.
     pub fn to_toml(&self) -> Result<String> {
         Ok(toml::to_string_pretty(self)?)
+    }
+}
+
+/// Reads a settings file over the file that it names as `base`, relative to itself.
+///
+/// # Errors
+/// A file that cannot be read, is not TOML, or is its own base.
+pub fn read(path: &Path) -> Result<toml::Table> {
+    read_over(path, 0)
+}
+
+fn read_over(path: &Path, depth: usize) -> Result<toml::Table> {
+    ensure!(depth < 8, "'{}': more than 8 settings files name each other as `base`", path.display());
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings file '{}'", path.display()))?;
+    let mut above: toml::Table = text.parse().with_context(|| format!("'{}' is not valid TOML", path.display()))?;
+    let Some(base) = above.remove("base") else { return Ok(above) };
+    let base = base.as_str().with_context(|| format!("'{}': `base` must be the name of a settings file", path.display()))?;
+    let mut tree = read_over(&path.parent().unwrap_or(Path::new(".")).join(base), depth + 1)?;
+    overlay(&mut tree, &above);
+    Ok(tree)
+}
+
+/// Puts the settings of `above` over those of `tree`. Another member of a family (`name`) drops the settings of the former one.
+pub fn overlay(tree: &mut toml::Table, above: &toml::Table) {
+    if let (Some(former), Some(name)) = (tree.get("name"), above.get("name"))
+        && former != name
+    {
+        tree.clear();
+    }
+    for (key, value) in above {
+        match (tree.get_mut(key), value) {
+            (Some(Value::Table(below)), Value::Table(value)) => overlay(below, value),
+            _ => {
+                tree.insert(key.clone(), value.clone());
+            }
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The model: encoder? → aggregator? → projection? → head?. Bags need the aggregator, images the encoder.
+//! The model: encoder? → aggregator? → projection? → head?. Bags need the aggregator, images the encoder, the objective says
+//! which head.
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use crate::aggregators::{Aggregator, AggregatorSettings};
 use crate::encoders::{Encoder, EncoderSettings};
 use crate::ground::batch::{Batch, Input, Output};
 use crate::ground::linear::Linear;
+use crate::losses::Head;
 
 /// The encoder that is trained where none is named.
 pub const DEFAULT_ENCODER: &str = "cifar-resnet18";
@@ -43,16 +45,17 @@ pub struct Model {
     encoder: Option<Box<dyn Encoder>>,
     aggregator: Option<Box<dyn Aggregator>>,
     projection: Option<Linear>,
-    head: Option<Linear>,
+    /// Layers with a ReLU between them; none without a head.
+    head: Vec<Linear>,
     width: i64,
 }
 
 impl Model {
-    /// Builds the links that the input needs; `head` adds a classification layer for `classes`.
+    /// Builds the links that the input and the objective need.
     ///
     /// # Errors
     /// An encoder that cannot be built.
-    pub fn new(settings: &ModelSettings, input: Input, head: bool, classes: i64, path: &nn::Path) -> Result<Self> {
+    pub fn new(settings: &ModelSettings, input: Input, head: Head, classes: i64, path: &nn::Path) -> Result<Self> {
         ensure!(classes >= 2, "at least 2 classes are needed, the labels have {classes}");
         let (encoder, aggregator) = match input {
             Input::Bags(features) => (None, Some(settings.aggregator.build(&(path / "aggregator"), features))),
@@ -64,7 +67,14 @@ impl Model {
             // METHOD: on images the embedding is the encoder's own (paper: the classifier is replaced by the identity).
             projection: (settings.projection && aggregator.is_some()).then(|| Linear::new(&(path / "projection"), width, width, true)),
             aggregator,
-            head: head.then(|| Linear::new(&(path / "head"), width, classes, true)),
+            head: match head {
+                Head::None => Vec::new(),
+                Head::Classes => vec![Linear::new(&(path / "head"), width, classes, true)],
+                Head::Contrast { width: out } => {
+                    let head = path / "head";
+                    vec![Linear::new(&(&head / "0"), width, width, true), Linear::new(&(&head / "1"), width, out, true)]
+                }
+            },
             width,
         })
     }
@@ -74,7 +84,7 @@ impl Model {
         self.width
     }
 
-    /// Bags `[B,N,D]` or images `[B,3,H,W]` → embedding, logits, attention.
+    /// Bags `[B,N,D]` or images `[B,3,H,W]` → embedding, head, attention.
     pub fn forward(&self, batch: &Batch, train: bool) -> Output {
         let (mut embedding, attention) = match (&self.aggregator, &self.encoder) {
             (Some(aggregator), _) => {
@@ -88,7 +98,9 @@ impl Model {
         if let Some(projection) = &self.projection {
             embedding = projection.forward(&embedding);
         }
-        let logits = self.head.as_ref().map(|head| head.forward(&embedding));
-        Output { embedding, logits, attention }
+        let mut layers = self.head.iter();
+        let first = layers.next().map(|layer| layer.forward(&embedding));
+        let head = layers.fold(first, |below, layer| below.map(|below| layer.forward(&below.relu())));
+        Output { embedding, head, attention }
     }
 }

@@ -1,18 +1,15 @@
 //! Random changes of small training images: crop after padding, mirror, rotation. Source: the released NCMI code (methods §7.1).
 
 use rand::Rng;
-
-use super::Augment;
-use crate::ground::seed;
+use rand_chacha::ChaCha8Rng;
 
 const PADDING: i64 = 4;
 const LARGEST_ANGLE_DEGREES: f64 = 15.0;
 
 /// Crop of a zero-padded image, mirror with probability ½, rotation by up to ±15° (nearest neighbour, zeros outside).
 ///
-/// `image`: 3 planes of `side`² bytes. The draw depends on (seed, epoch, row) alone.
-pub(super) fn crop_flip_rotate(image: &[u8], side: usize, augment: Augment, row: usize) -> Vec<u8> {
-    let mut random = seed::stream(augment.seed, &format!("augment/{}/{row}", augment.epoch));
+/// `image`: 3 planes of `side`² bytes.
+pub(super) fn crop_flip_rotate(image: &[u8], side: usize, mut random: ChaCha8Rng) -> Vec<u8> {
     let shift_x = random.random_range(-PADDING..=PADDING);
     let shift_y = random.random_range(-PADDING..=PADDING);
     let mirror = random.random::<bool>();
@@ -47,14 +44,16 @@ pub(super) fn crop_flip_rotate(image: &[u8], side: usize, augment: Augment, row:
 
 #[cfg(test)]
 mod tests {
+    use super::super::Augment;
     use super::*;
 
     #[test]
-    fn changes_depend_on_seed_epoch_and_row_only() {
+    fn changes_depend_on_seed_epoch_view_and_row_only() {
         let image: Vec<u8> = (0..3 * 32 * 32).map(|i| (i % 256) as u8).collect();
-        let of = |seed, epoch, row| crop_flip_rotate(&image, 32, Augment { seed, epoch }, row);
-        assert_eq!(of(1, 1, 1), of(1, 1, 1));
-        assert_ne!(of(1, 1, 1), of(1, 2, 1));
-        assert_ne!(of(1, 1, 1), of(1, 1, 2));
+        let of = |seed, epoch, place, row| crop_flip_rotate(&image, 32, Augment { seed, epoch, views: 2 }.stream(place, 4, row));
+        assert_eq!(of(1, 1, 0, 1), of(1, 1, 1, 1));
+        assert_ne!(of(1, 1, 0, 1), of(1, 1, 2, 1), "the second view is another one");
+        assert_ne!(of(1, 1, 0, 1), of(1, 2, 0, 1));
+        assert_ne!(of(1, 1, 0, 1), of(1, 1, 0, 2));
     }
 }

@@ -3,10 +3,12 @@
 //! Memory: 2·N·D bytes a slide (8,000 tiles of 384 features: 6 MB), plus one padded f32 batch. Checked before reading
 //! against what the machine has free.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
+use rand::seq::index::sample;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -99,24 +101,43 @@ impl Dataset for Bags {
         Input::Bags(self.width as i64)
     }
 
-    fn batch(&self, rows: &[usize], _augment: Option<Augment>, device: Device) -> Result<Batch> {
-        let tiles = |row: usize| self.features[row].len() / self.width;
-        let longest = rows.iter().map(|&row| tiles(row)).max().unwrap_or(0);
+    /// Augmented, a bag is a random half of its tiles (rounded up), in their own order.
+    ///
+    /// METHOD: tiles cannot be re-drawn from features; a subset is the one change that leaves a slide's label plausible.
+    fn batch(&self, rows: &[usize], augment: Option<Augment>, device: Device) -> Result<Batch> {
+        if let Some(augment) = augment {
+            return Ok(self.padded(rows, device, |place, row| {
+                let tiles = self.features[row].len() / self.width;
+                let mut kept = sample(&mut augment.stream(place, rows.len(), row), tiles, tiles.div_ceil(2)).into_vec();
+                kept.sort_unstable();
+                Cow::Owned(kept.iter().flat_map(|tile| &self.features[row][tile * self.width..][..self.width]).copied().collect())
+            }));
+        }
+        Ok(self.padded(rows, device, |_, row| Cow::Borrowed(self.features[row].as_slice())))
+    }
+}
+
+impl Bags {
+    /// One batch of bags, padded with zeros to the longest; `tiles_of(place, row)` gives a bag's features, tile by tile.
+    fn padded<'a>(&'a self, rows: &[usize], device: Device, tiles_of: impl Fn(usize, usize) -> Cow<'a, [f16]>) -> Batch {
+        let bags: Vec<Cow<[f16]>> = rows.iter().enumerate().map(|(place, &row)| tiles_of(place, row)).collect();
+        let tiles = |bag: &Cow<[f16]>| bag.len() / self.width;
+        let longest = bags.iter().map(tiles).max().unwrap_or(0);
         let mut values = vec![f16::ZERO; rows.len() * longest * self.width];
         let mut mask = vec![false; rows.len() * longest];
-        for (place, &row) in rows.iter().enumerate() {
+        for (place, bag) in bags.iter().enumerate() {
             let start = place * longest;
-            values[start * self.width..][..self.features[row].len()].copy_from_slice(&self.features[row]);
-            mask[start..start + tiles(row)].fill(true);
+            values[start * self.width..][..bag.len()].copy_from_slice(bag);
+            mask[start..start + tiles(bag)].fill(true);
         }
         let shape = [rows.len() as i64, longest as i64, self.width as i64];
         let targets: Vec<i64> = rows.iter().map(|&row| self.targets[row]).collect();
-        Ok(Batch {
+        Batch {
             inputs: Tensor::from_slice(&values).view(shape).to_device(device).to_kind(Kind::Float),
             mask: Some(Tensor::from_slice(&mask).view([shape[0], shape[1]]).to_device(device)),
             targets: Tensor::from_slice(&targets).to_device(device),
             rows: rows.to_vec(),
-        })
+        }
     }
 }
 

@@ -95,9 +95,9 @@ impl Dataset for Cifar {
     fn batch(&self, rows: &[usize], augment: Option<Augment>, device: Device) -> Result<Batch> {
         let Normalisation { mean, std } = Normalisation::CIFAR100;
         let mut values = vec![0f32; rows.len() * PIXELS];
-        values.par_chunks_exact_mut(PIXELS).zip(rows).for_each(|(out, &row)| {
+        values.par_chunks_exact_mut(PIXELS).zip(rows).enumerate().for_each(|(place, (out, &row))| {
             let image = &self.pixels[row * PIXELS..][..PIXELS];
-            let changed = augment.map(|augment| augment::crop_flip_rotate(image, SIDE, augment, row));
+            let changed = augment.map(|augment| augment::crop_flip_rotate(image, SIDE, augment.stream(place, rows.len(), row)));
             let image = changed.as_deref().unwrap_or(image);
             for (index, (value, &pixel)) in out.iter_mut().zip(image).enumerate() {
                 let channel = index / (SIDE * SIDE);

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use crate::ground::batch::{Batch, Input};
+use crate::ground::seed;
 
 mod augment;
 pub mod bags;
@@ -45,8 +47,8 @@ pub trait Dataset: Send + Sync {
     /// What a model gets.
     fn input(&self) -> Input;
 
-    /// The samples `rows` as one batch. With `augment`, random changes drawn from (seed, epoch, row) alone, so that neither
-    /// the order nor the number of workers changes them.
+    /// The samples `rows` as one batch. With `augment`, random changes drawn from (seed, epoch, view, row) alone, so that
+    /// neither the order nor the number of workers changes them.
     ///
     /// # Errors
     /// A sample that cannot be made, named.
@@ -60,6 +62,16 @@ pub struct Augment {
     pub seed: u64,
     /// Epoch, from 1.
     pub epoch: usize,
+    /// Random views of each sample in a batch: with V, `rows` lists the samples V times over, view after view.
+    pub views: usize,
+}
+
+impl Augment {
+    /// The random stream of the sample at `place` of a batch of `places`, which is row `row` of its dataset.
+    fn stream(self, place: usize, places: usize, row: usize) -> ChaCha8Rng {
+        let view = place * self.views / places.max(1);
+        seed::stream(self.seed, &format!("augment/{}/{view}/{row}", self.epoch))
+    }
 }
 
 /// Opens what is trained on. `data`: an extract run or a folder of bags, or the folder of CIFAR-100; `labels`: the table, for bags.

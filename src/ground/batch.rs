@@ -29,8 +29,8 @@ pub struct Batch {
 pub struct Output {
     /// `[B,E]`: pooled and projected; what NCMI and the probes read.
     pub embedding: Tensor,
-    /// `[B,C]`, only if the objective asked for a classification head.
-    pub logits: Option<Tensor>,
+    /// Logits `[B,C]` or vectors to contrast `[B,W]`, whichever head the objective asked for.
+    pub head: Option<Tensor>,
     /// `[B,K,N]`, rows sum to 1 over N; only for aggregators that attend (K branches).
     pub attention: Option<Tensor>,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 /// Added to the sum of sigmoids, as the reference does; the golden values hold with it only.
-const NSF_EPSILON: f64 = 1e-8;
+pub const NSF_EPSILON: f64 = 1e-8;
 
 /// How a real vector becomes a distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,8 +14,8 @@ use crate::metrics::classification::{Confusion, LabelSet, argmax};
 pub struct Evaluated {
     /// `[n,E]`
     pub embeddings: Tensor,
-    /// `[n,C]`, for losses with a head.
-    pub logits: Option<Tensor>,
+    /// `[n,…]`, for objectives with a head.
+    pub head: Option<Tensor>,
     /// `[n,m]`: logarithm of the objective's output distribution.
     pub log_distributions: Tensor,
     /// `[n]`, i64.
@@ -34,17 +34,17 @@ pub fn evaluate(learner: &Learner, dataset: &dyn Dataset, rows: &[usize], batch_
             let batch = dataset.batch(rows, None, device)?;
             let output = learner.model.forward(&batch, false);
             let distribution = learner.loss.log_distribution(&output);
-            let found = [Some(output.embedding), output.logits, Some(distribution), Some(batch.targets)];
+            let found = [Some(output.embedding), output.head, Some(distribution), Some(batch.targets)];
             for (part, tensor) in parts.iter_mut().zip(found) {
                 part.extend(tensor.map(|tensor| tensor.to_device(Device::Cpu)));
             }
         }
         Ok(())
     })?;
-    let [embeddings, logits, distributions, targets] = parts;
+    let [embeddings, head, distributions, targets] = parts;
     Ok(Evaluated {
         embeddings: Tensor::cat(&embeddings, 0),
-        logits: (!logits.is_empty()).then(|| Tensor::cat(&logits, 0)),
+        head: (!head.is_empty()).then(|| Tensor::cat(&head, 0)),
         log_distributions: Tensor::cat(&distributions, 0),
         targets: Tensor::cat(&targets, 0),
     })
@@ -60,7 +60,7 @@ impl Evaluated {
     pub fn output(&self, device: Device) -> Output {
         Output {
             embedding: self.embeddings.to_device(device),
-            logits: self.logits.as_ref().map(|logits| logits.to_device(device)),
+            head: self.head.as_ref().map(|head| head.to_device(device)),
             attention: None,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use super::evaluate::{evaluate, macro_scores};
 use super::optimizers::Optimizer;
@@ -108,7 +108,9 @@ fn train_epoch(
     if settings.drop_last && batches.len() > 1 {
         batches.retain(|batch| batch.len() == settings.batch_size);
     }
-    let augment = settings.augment.then_some(Augment { seed: training.seed, epoch });
+    let views = learner.loss.views();
+    // Equal views would teach nothing: a loss of several views gets random ones whatever the setting.
+    let augment = (settings.augment || views > 1).then_some(Augment { seed: training.seed, epoch, views });
     let initial_rate = settings.optimizer.learning_rate();
     let mut sum = Tensor::zeros([1], (Kind::Double, training.device));
     let mut first_rate = None;
@@ -117,7 +119,7 @@ fn train_epoch(
         let passed = (epoch - 1) as f64 + index as f64 / batches.len() as f64;
         let rate_share = settings.schedule.share(passed, settings.epochs);
         first_rate.get_or_insert(initial_rate * rate_share);
-        let batch = training.dataset.batch(rows, augment, training.device)?;
+        let batch = training.dataset.batch(&rows.repeat(views), augment, training.device)?;
         let output = learner.model.forward(&batch, true);
         let terms = learner.loss.forward(&output, &batch.targets);
         optimizer.zero_gradients();
@@ -126,7 +128,13 @@ fn train_epoch(
             optimizer.clip_gradients(settings.clip);
         }
         optimizer.step(initial_rate * rate_share);
-        learner.loss.step(&Moment { epoch, epochs: settings.epochs, rate_share });
+        let moment = Moment { epoch, epochs: settings.epochs, rate_share };
+        if learner.loss.wants_revision(&moment) {
+            let revised = no_grad(|| learner.model.forward(&batch, true));
+            learner.loss.revise(&revised, &batch.targets, &moment);
+        } else {
+            learner.loss.step(&moment);
+        }
         sum += terms.total.detach().to_kind(Kind::Double) * rows.len() as f64;
     }
     let count: usize = batches.iter().map(|batch| batch.len()).sum();

@@ -83,7 +83,7 @@ impl Learner {
         ensure!(settings.batch_size > 0, "train.batch-size must be at least 1");
         seed::seed_torch(seed, "initial-weights");
         let variables = VarStore::new(device);
-        let model = Model::new(&settings.model, input, settings.loss.needs_head(), classes as i64, &(variables.root() / "model"))?;
+        let model = Model::new(&settings.model, input, settings.loss.head(), classes as i64, &(variables.root() / "model"))?;
         let loss = settings.loss.build(&Site { path: variables.root() / "loss", classes: classes as i64, width: model.width() })?;
         Ok(Self { variables, model, loss })
     }

@@ -119,25 +119,10 @@ fn stages(named: &[String]) -> Result<Vec<&'static str>> {
 fn config_tree(file: &File, path: &Path) -> Result<toml::Table> {
     let mut tree = match &file.config {
         None => toml::Table::new(),
-        Some(config) => {
-            let config = path.parent().unwrap_or(Path::new(".")).join(config);
-            let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read the settings file '{}'", config.display()))?;
-            text.parse().with_context(|| format!("'{}' is not valid TOML", config.display()))?
-        }
+        Some(config) => config::read(&path.parent().unwrap_or(Path::new(".")).join(config))?,
     };
-    overlay(&mut tree, &file.settings);
+    config::overlay(&mut tree, &file.settings);
     Ok(tree)
-}
-
-fn overlay(tree: &mut toml::Table, over: &toml::Table) {
-    for (key, value) in over {
-        match (tree.get_mut(key), value) {
-            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => overlay(below, above),
-            _ => {
-                tree.insert(key.clone(), value.clone());
-            }
-        }
-    }
 }
 
 fn input(file: &File, pattern: Option<&str>) -> Result<Option<PathBuf>> {

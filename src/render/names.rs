@@ -20,6 +20,7 @@ pub fn recipe_and_decision(loss: &str, epochs: usize, decision: Decision) -> Str
     match decision {
         Decision::Lp => format!("{name}{joint}LP"),
         Decision::Cc => format!("{name}{joint}CC"),
+        Decision::Own if loss == "supcon" => format!("{name}, nearest class mean"),
         Decision::Own => format!("{name}, its own head"),
     }
 }

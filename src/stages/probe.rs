@@ -83,7 +83,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let probe = linear_probe(&train, valid.as_ref(), classes, settings, trained.seed)?;
     let own = test.probabilities(&learner);
     let mut by_rule = BTreeMap::from([(Decision::Lp, rows(&probe.probabilities(&test.embeddings)))]);
-    if learner.loss.wants_refresh() {
+    if learner.loss.decides_by_centroids() {
         // An objective with centroids decides by centroid comparison: its own rule is no third one.
         by_rule.insert(Decision::Cc, own);
     } else {

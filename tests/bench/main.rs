@@ -24,13 +24,18 @@ use wsi::synth::CohortSettings;
 use wsi::tiling::stream;
 
 mod bootstrap;
+mod losses;
 
 const REFERENCE_BATCH: usize = 32;
 const REPEATS: usize = 3;
 
 fn main() -> Result<()> {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    if given.first().is_some_and(|first| first == losses::MEMORY) {
+        return losses::print_memory(&given[1..]);
+    }
     // Cargo adds `--bench`.
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut arguments = given.into_iter().filter(|argument| argument != "--bench");
     let (mut family, mut json_file) = (None, None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -40,6 +45,29 @@ fn main() -> Result<()> {
     }
     let wanted = |name: &str| family.as_deref().is_none_or(|family| family == name);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut rows = Vec::new();
+    if wanted("tile") || wanted("extract") {
+        rows.extend(slide_rows(wanted("tile"), wanted("extract"), threads)?);
+    }
+    if wanted("losses") {
+        rows.extend(losses::rows(threads)?);
+    }
+    if wanted("metrics") {
+        rows.push(bootstrap::row()?);
+    }
+    for row in &rows {
+        let (text, number) = (|key: &str| row[key].as_str().unwrap_or("").to_owned(), |key: &str| row[key].as_f64().unwrap_or(f64::NAN));
+        let (ours, reference, ratio) = (number("ours"), number("reference"), number("ratio"));
+        println!("{:34} {ours:8.1} against {reference:8.1} {}: {ratio:.2} times; {}", text("id"), text("unit"), text("note"));
+    }
+    if let Some(file) = json_file {
+        wsi::store::files::write_bytes(Path::new(&file), serde_json::to_string_pretty(&rows)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Families `tile` and `extract`, on the synthetic cohort.
+fn slide_rows(tile: bool, extract: bool, threads: usize) -> Result<Vec<Value>> {
     let folder = tempfile::tempdir()?;
     let cohort = folder.path().join("cohort");
     let machine = Machine { device: Device::Cpu, threads };
@@ -48,26 +76,14 @@ fn main() -> Result<()> {
     let (slides, tiles) = (cohort.join("slides"), folder.path().join("tiles"));
     tile::run(&config, &tile::Inputs { slides: slides.clone() }, &tiles, &machine)?;
     let plans = plans(&tiles)?;
-
     let mut rows = Vec::new();
-    if wanted("tile") {
+    if tile {
         rows.push(stream_row(&slides, &plans, threads)?);
     }
-    if wanted("extract") {
+    if extract {
         rows.push(extract_row(&config, &slides, &tiles, &plans, folder.path(), machine)?);
     }
-    if wanted("metrics") {
-        rows.push(bootstrap::row()?);
-    }
-    for row in &rows {
-        let (text, number) = (|key: &str| row[key].as_str().unwrap_or("").to_owned(), |key: &str| row[key].as_f64().unwrap_or(f64::NAN));
-        let (ours, reference, ratio) = (number("ours"), number("reference"), number("ratio"));
-        println!("{:34} {ours:8.1} against {reference:8.1} {}: {ratio:.2} times", text("id"), text("unit"));
-    }
-    if let Some(file) = json_file {
-        wsi::store::files::write_bytes(Path::new(&file), serde_json::to_string_pretty(&rows)?.as_bytes())?;
-    }
-    Ok(())
+    Ok(rows)
 }
 
 fn plans(tiles: &Path) -> Result<Vec<Plan>> {

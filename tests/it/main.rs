@@ -6,6 +6,7 @@ mod bad_input;
 mod data;
 mod extract;
 mod house;
+mod losses;
 mod ncmi;
 mod parity;
 mod pipeline;

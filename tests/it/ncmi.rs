@@ -4,8 +4,8 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor, no_grad};
 use wsi::ground::batch::Output;
 use wsi::ground::distributions::{OutputMap, divergence_to_centroids, kl_matrix};
-use wsi::losses::ncmi::{Centring, Ncmi, NcmiSettings, Reduction, SepFloor, identity_code, ratios};
-use wsi::losses::{Loss, Site};
+use wsi::losses::ncmi::{Centring, CentroidUpdate, Centroids, Ncmi, NcmiSettings, Reduction, SepFloor, Start, identity_code, ratios};
+use wsi::losses::{Loss, LossSettings, Moment, Site};
 
 struct Bench {
     store: VarStore,
@@ -40,7 +40,7 @@ impl Bench {
 }
 
 fn output(embedding: &Tensor) -> Output {
-    Output { embedding: embedding.shallow_clone(), logits: None, attention: None }
+    Output { embedding: embedding.shallow_clone(), head: None, attention: None }
 }
 
 fn matrix(rows: &[&[f64]]) -> Tensor {
@@ -87,7 +87,7 @@ fn one_batch_and_its_gradients_meet_the_worked_values() {
         0.22102699, -0.59415439, 0.3479018, 0.00519448,
     ], 1e-8);
     #[rustfmt::skip]
-    close(&bench.tensor("centroids").grad(), &[
+    close(&bench.loss.centroid_gradient().unwrap(), &[
         -0.00000669, 0.11237448, -0.14117436, 0.10251102, 0.07779813, 0.00001604, -0.0078352, -0.24663668,
         0.05017551, 0.02208169, -0.00001876, 0.13430995,
     ], 1e-8);
@@ -163,8 +163,100 @@ fn a_sample_on_the_centre_is_left_out_and_one_class_is_enough() {
     let total = bench.loss(&z, &[1]);
     total.backward();
     assert_eq!((total.double_value(&[]), z.grad().abs().max().double_value(&[])), (0.0, 0.0));
+    let mut centreless = Bench::new(NcmiSettings { centring: Centring::Off, ..Default::default() }, 3, 4);
+    let zero = matrix(&[&[0.0; 4], &[1.0, 0.0, 0.0, 0.0]]).set_requires_grad(true);
+    centreless.loss(&zero, &[1, 0]).backward();
+    assert_eq!(zero.grad().get(0).abs().max().double_value(&[]), 0.0);
+    assert!(zero.grad().isfinite().all().int64_value(&[]) == 1);
 
     let mut same = Bench::new(still(Reduction::MeanOfRatios), 3, 4).centre(&[0.5; 4]);
     assert!(same.loss(&embeddings(), &[1, 1, 1]).double_value(&[]).is_finite());
     assert_eq!(identity_code(3, 4).size(), [3, 4]);
+}
+
+/// R after one step of the centroids' own SGD at rate 1 on the embeddings, which a model would have moved to `revised`.
+fn centroids_after(update: CentroidUpdate, revised: &Tensor) -> Tensor {
+    let settings = NcmiSettings { centroid_update: update, centroid_start: Start::Epoch(1), ..still(Reduction::MeanOfRatios) };
+    let mut bench = Bench::new(settings, 3, 4).centre(&[0.5; 4]);
+    let moment = Moment { epoch: 1, epochs: 4, rate_share: 1.0 };
+    bench.loss(&embeddings().set_requires_grad(true), &[0, 1, 1]).backward();
+    if bench.loss.wants_revision(&moment) {
+        bench.loss.revise(&output(revised), &Tensor::from_slice(&[0i64, 1, 1]), &moment);
+    } else {
+        bench.loss.step(&moment);
+    }
+    bench.tensor("centroids").detach()
+}
+
+#[test]
+fn gauss_seidel_steps_on_the_model_that_has_just_stepped() {
+    let moved = embeddings() * 0.5 + 0.7;
+    let simultaneous = centroids_after(CentroidUpdate::Simultaneous, &moved);
+    assert_eq!(simultaneous, centroids_after(CentroidUpdate::Simultaneous, &embeddings()));
+    assert_ne!(simultaneous, centroids_after(CentroidUpdate::GaussSeidel, &moved));
+    // A model that has not moved makes the two the same.
+    let still = centroids_after(CentroidUpdate::GaussSeidel, &embeddings());
+    assert!((simultaneous - still).abs().max().double_value(&[]) < 1e-12);
+}
+
+#[test]
+fn averaged_centroids_follow_their_class_and_absent_classes_stay() {
+    let settings = NcmiSettings {
+        centroids: Centroids::Ema,
+        centroid_decay: 0.9,
+        centroid_start: Start::Share(0.0),
+        ..still(Reduction::MeanOfRatios)
+    };
+    let mut bench = Bench::new(settings, 3, 4).centre(&[0.5; 4]);
+    let before = bench.tensor("centroid-averages").copy();
+    let total = bench.loss(&embeddings().set_requires_grad(true), &[0, 1, 1]);
+    total.backward();
+    assert!(bench.loss.centroid_gradient().is_none(), "the parameters take no part");
+    bench.loss.step(&Moment { epoch: 1, epochs: 4, rate_share: 1.0 });
+    let p = bench.loss.log_distribution(&output(&embeddings())).exp();
+    let mean = (p.get(1) + p.get(2)) / 2.0;
+    let expected = before.get(1) * 0.9 + mean * 0.1;
+    let found = bench.tensor("centroid-averages");
+    // Both are distributions up to the 1e-8 in the normaliser.
+    assert!((found.get(1) - &expected / expected.sum(Kind::Double)).abs().max().double_value(&[]) < 1e-7);
+    assert!((found.get(2) - before.get(2)).abs().max().double_value(&[]) < 1e-7);
+}
+
+#[test]
+fn a_fixed_centroid_has_no_gradient() {
+    let fixed = NcmiSettings { centroids: Centroids::Fixed, ..still(Reduction::MeanOfRatios) };
+    let mut bench = Bench::new(fixed, 3, 4).centre(&[0.5; 4]);
+    bench.loss(&embeddings().set_requires_grad(true), &[0, 1, 1]).backward();
+    assert!(bench.loss.centroid_gradient().is_none());
+    let mut live = Bench::new(still(Reduction::MeanOfRatios), 3, 4).centre(&[0.5; 4]);
+    let _ = live.loss(&embeddings(), &[0, 1, 1]);
+    assert!(live.loss.centroid_gradient().unwrap().abs().max().double_value(&[]) > 0.1);
+}
+
+/// The initial centroids of NCMI with C classes and E coordinates, or why there are none.
+fn initial(init: &str, classes: i64, width: i64) -> Result<Tensor, String> {
+    let settings: LossSettings = serde_json::from_value(serde_json::json!({"name": "ncmi", "init": init})).unwrap();
+    let store = VarStore::new(Device::Cpu);
+    tch::manual_seed(5);
+    match settings.build(&Site { path: store.root() / "loss", classes, width }) {
+        Ok(_) => Ok(store.variables().remove("loss.centroids").unwrap().detach()),
+        Err(error) => Err(format!("{error:#}")),
+    }
+}
+
+#[test]
+fn codes_give_every_class_coordinates_of_its_own() {
+    let owned = |code: &Tensor| code.gt(1.0).sum_dim_intlist(1, false, Kind::Int64);
+    let block = initial("block-code", 3, 8).unwrap();
+    assert_eq!(Vec::<i64>::try_from(owned(&block)).unwrap(), [2, 2, 2]);
+    assert_eq!(block.gt(1.0).sum_dim_intlist(0, false, Kind::Int64).max().int64_value(&[]), 1, "no coordinate has two owners");
+    let random = initial("random-code", 20, 8).unwrap();
+    assert_eq!(Vec::<i64>::try_from(owned(&random)).unwrap(), [4; 20]);
+    assert_eq!(random.unique_dim(0, true, false, false).0.size()[0], 20, "codes differ");
+    assert_eq!(random, initial("random-code", 20, 8).unwrap(), "the seed decides");
+    for init in ["identity", "block-code"] {
+        let error = initial(init, 20, 8).unwrap_err();
+        assert!(error.contains(init) && error.contains("8 coordinates for 20 classes") && error.contains("random-code"), "{error}");
+    }
+    assert!(initial("random-code", 8, 2).unwrap_err().contains("too few"));
 }

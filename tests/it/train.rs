@@ -263,3 +263,34 @@ fn unknown_settings_fail_with_a_suggestion() {
     let resolved = Config::load(None, &["train.loss.name=cross-entropy".into()]).unwrap();
     assert_eq!(Config::resolve(resolved.to_toml().unwrap().parse().unwrap()).unwrap(), resolved);
 }
+
+#[test]
+fn a_settings_file_lies_over_its_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    file("base.toml", "[train]\nepochs = 3\nclip = 1.0\n[train.loss]\nname = 'focal'\ngamma = 3.0\n");
+    file("same.toml", "base = 'base.toml'\n[train]\nepochs = 4\n");
+    file("other.toml", "base = 'same.toml'\n[train.loss]\nname = 'poly'\n");
+    file("loop.toml", "base = 'loop.toml'\n");
+    let load = |name: &str| Config::load(Some(&folder.path().join(name)), &[]);
+    let same = load("same.toml").unwrap().train;
+    assert_eq!((same.epochs, same.clip, same.loss.name()), (4, 1.0, "focal"));
+    assert_eq!(load("other.toml").unwrap().train.loss, wsi::losses::LossSettings::named("poly").unwrap());
+    assert!(format!("{:#}", load("loop.toml").unwrap_err()).contains("loop.toml"));
+}
+
+#[test]
+fn every_preset_is_valid_and_says_what_its_name_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+        Config::load(Some(&entry), &[]).unwrap();
+    }
+    let loss = |name: &str| match Config::load(Some(&folder.join(name)), &[]).unwrap().train.loss {
+        wsi::losses::LossSettings::Ncmi(settings) => settings,
+        other => panic!("{name}: {}", other.name()),
+    };
+    use wsi::losses::ncmi::{Centroids, Length, Start};
+    assert_eq!(loss("ncmi-paper.toml").centroid_start, Start::Epoch(30));
+    assert_eq!((loss("ncmi-repo.toml").centroids, loss("ncmi-repo.toml").centroid_length), (Centroids::Fixed, Length::L1Repo));
+    assert_eq!((loss("ncmi-mil.toml").temperature, loss("ncmi-mil.toml").centroid_start), (0.5, Start::Share(0.25)));
+}

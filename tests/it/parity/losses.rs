@@ -1,15 +1,17 @@
-//! The NCMI loss, its centre, its centroids and its decision against the released code, in f64 and in f32.
+//! Every loss against its reference, in f64 and in f32: values and gradients; for NCMI also the centre, the centroids and the
+//! decision.
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor, no_grad};
 use wsi::ground::batch::Output;
 use wsi::ground::distributions::{OutputMap, divergence_to_centroids};
 use wsi::learn::optimizers::{OptimizerSettings, SgdSettings};
-use wsi::losses::ncmi::{Centring, Centroids, Length, Ncmi, NcmiSettings, SepFloor, identity_code, ratios};
-use wsi::losses::{Loss, Moment, Site};
+use wsi::losses::ncmi::{Centring, Centroids, Length, Ncmi, NcmiSettings, SepFloor, Start, identity_code, ratios};
+use wsi::losses::opl::{self, Form};
+use wsi::losses::{Loss, LossSettings, Moment, Site};
 
 use super::case::{Case, Limit, Outcome, each_named};
 
@@ -24,17 +26,95 @@ fn parity_losses() {
             let hyper = case.hyper();
             for kind in [Kind::Double, Kind::Float] {
                 match () {
-                    () if !case.name.starts_with("ncmi_") => return Outcome::NotBuilt,
+                    () if hyper.get("logit_scale").is_some() => on_logits(case, kind),
+                    () if case.name.starts_with("features_") => on_features(case, kind),
                     () if hyper.get("decays").is_some() => centre(case, kind),
                     () if hyper.get("net_sgd").is_some() => trajectory(case, kind),
                     () if hyper.get("N").is_some() => evaluation(case, kind),
                     () if hyper.get("cmi_add").is_some() => one_batch(case, kind),
-                    () => case.problem("nothing in `hyper` tells what kind of NCMI case this is".into()),
+                    () => case.problem("nothing in `hyper` tells what kind of case this is".into()),
                 }
             }
             Outcome::Compared
         },
     );
+}
+
+/// The loss called `name` with these settings, in its own store.
+fn build(name: &str, settings: Value, classes: i64, width: i64, kind: Kind) -> Box<dyn Loss> {
+    let mut settings = settings;
+    settings["name"] = json!(name);
+    let settings: LossSettings = serde_json::from_value(settings).unwrap();
+    let mut store = VarStore::new(Device::Cpu);
+    store.set_kind(kind);
+    settings.build(&Site { path: store.root() / "loss", classes, width }).unwrap()
+}
+
+/// Which of our losses a configuration means, and its settings; the stored parameters tell, the tag only where there are none.
+fn baseline(config: &Value) -> Option<(&'static str, Value)> {
+    let tag = config["tag"].as_str()?;
+    Some(match () {
+        () if config.get("eps").is_some() => ("label-smoothing", json!({"smoothing": config["eps"]})),
+        () if config.get("gamma").is_some() => ("focal", json!({"gamma": config["gamma"]})),
+        () if config.get("epsilon").is_some() => ("poly", json!({"epsilon": config["epsilon"]})),
+        () if config.get("M").is_some() => ("square", json!({"weight": config["k"], "target": config["M"]})),
+        () if config.get("w_occe").is_some() => {
+            ("anticlass", json!({"cross-entropy-weight": config["w_ce"], "occe-weight": config["w_occe"]}))
+        }
+        () if config.get("log_eps").is_some() => ("anticlass", json!({"cross-entropy-weight": 0.0})),
+        () if tag == "ce" => ("cross-entropy", json!({})),
+        () if tag == "squentropy" => ("squentropy", json!({})),
+        () => return None,
+    })
+}
+
+fn on_logits(case: &Case, kind: Kind) {
+    let targets = case.input("labels");
+    let classes = case.hyper()["C"].as_i64().unwrap();
+    let (loss_limit, gradient_limit) = limits(case, kind, 1.0);
+    for config in case.spec["configs"].as_array().unwrap() {
+        let Some((name, settings)) = baseline(config) else {
+            case.problem(format!("no loss of ours is meant by {config}"));
+            continue;
+        };
+        let logits = case.input("input").to_kind(kind).set_requires_grad(true);
+        let output = Output { embedding: logits.detach(), head: Some(logits.shallow_clone()), attention: None };
+        let total = build(name, settings, classes, classes, kind).forward(&output, &targets).total;
+        total.backward();
+        let tag = |part: &str| format!("{}.{part}", config["tag"].as_str().unwrap());
+        case.compare(&tag("loss"), &total, loss_limit);
+        case.compare(&tag("grad"), &logits.grad(), gradient_limit);
+    }
+}
+
+fn on_features(case: &Case, kind: Kind) {
+    let targets = case.input("labels");
+    let classes = case.hyper()["C"].as_i64().unwrap();
+    let (loss_limit, gradient_limit) = limits(case, kind, 1.0);
+    for config in case.spec["configs"].as_array().unwrap() {
+        let input = case.input("input").to_kind(kind).set_requires_grad(true);
+        let total = match (config["temperature"].as_f64(), config["gamma"].as_f64()) {
+            (Some(temperature), _) => {
+                // View after view, as a batch of two views is.
+                let vectors = Tensor::cat(&input.unbind(1), 0);
+                let positives = if config["labels"] == "none" { "sample" } else { "class" };
+                let settings = json!({"temperature": temperature, "base-temperature": config["base_temperature"], "positives": positives});
+                let output = Output { embedding: vectors.detach(), head: Some(vectors), attention: None };
+                build("supcon", settings, classes, input.size()[2], kind).forward(&output, &targets.repeat([2])).total
+            }
+            (None, Some(gamma)) => opl::projection(&input.select(1, 0), &targets, gamma, Form::Signed),
+            (None, None) => {
+                case.problem(format!("no loss of ours is meant by {config}"));
+                continue;
+            }
+        };
+        total.backward();
+        let tag = |part: &str| format!("{}.{part}", config["tag"].as_str().unwrap());
+        // The projection loss is stored with the gradient of the view that it reads.
+        let gradient = if config.get("gamma").is_some() { input.grad().select(1, 0) } else { input.grad() };
+        case.compare(&tag("loss"), &total, loss_limit);
+        case.compare(&tag("grad"), &gradient, gradient_limit);
+    }
 }
 
 /// The loss under test with its store, so that tests can set and read its tensors by name.
@@ -84,17 +164,17 @@ fn map(name: &str) -> OutputMap {
 }
 
 fn output(embedding: &Tensor) -> Output {
-    Output { embedding: embedding.shallow_clone(), logits: None, attention: None }
+    Output { embedding: embedding.shallow_clone(), head: None, attention: None }
 }
 
-fn limits(case: &Case, kind: Kind) -> (Limit, Limit) {
+/// Limits of loss and gradient; `slack` widens that of the loss in f32.
+fn limits(case: &Case, kind: Kind, slack: f64) -> (Limit, Limit) {
     let tolerance = |pointer: &str, default: f64| case.tolerance(pointer).unwrap_or(default);
     if kind == Kind::Double {
         let limit = Limit::Element { rtol: tolerance("/f64/rtol", f64::NAN), atol: tolerance("/f64/atol", 1e-6) };
         return (limit, limit);
     }
-    // The loss has three times its f32 limit (see the vectors' README, Tolerances); the gradients have none to spare.
-    let loss = Limit::Element { rtol: 3.0 * tolerance("/f32/rtol_loss", f64::NAN), atol: tolerance("/f32/atol_loss", 1e-6) };
+    let loss = Limit::Element { rtol: slack * tolerance("/f32/rtol_loss", f64::NAN), atol: tolerance("/f32/atol_loss", 1e-6) };
     (loss, Limit::Norm { rel: tolerance("/f32/rel_norm_grad", f64::NAN), atol: tolerance("/f32/atol_grad", 1e-6) })
 }
 
@@ -124,10 +204,11 @@ fn one_batch(case: &Case, kind: Kind) {
             }
             continue;
         }
-        let (loss_limit, gradient_limit) = limits(case, kind);
+        // The loss has three times its f32 limit (see the vectors' README, Tolerances); the gradients have none to spare.
+        let (loss_limit, gradient_limit) = limits(case, kind, 3.0);
         case.compare(&tag("loss"), &total, loss_limit);
         case.compare(&tag("grad_features"), &input.grad(), gradient_limit);
-        let gradient = bench.tensor("centroids").grad();
+        let gradient = bench.loss.centroid_gradient().unwrap();
         if case.has(&tag("grad_centroids")) {
             case.compare(&tag("grad_centroids"), &gradient, gradient_limit);
         } else {
@@ -186,7 +267,7 @@ fn trajectory(case: &Case, kind: Kind) {
             centroids: mode,
             centroid_learning_rate: sgd("centroid_sgd", "lr"),
             centroid_momentum: sgd("centroid_sgd", "momentum"),
-            centroid_start: 0.0,
+            centroid_start: Start::Share(0.0),
             sep_floor: SepFloor::Off,
             ..Default::default()
         };

@@ -105,7 +105,7 @@ fn ncmi(case: &Case, start: &Start, images: &Tensor, labels: &Tensor, limit: &dy
     let (classes, width) = start.tensor("fc.weight").size2().unwrap();
     let site = Site { path: start.store.root() / "loss", classes, width };
     let mut loss = settings.on(&site, &identity_code(classes, width));
-    let output = Output { embedding: start.encoder.embed(images, true), logits: None, attention: None };
+    let output = Output { embedding: start.encoder.embed(images, true), head: None, attention: None };
     let total = loss.forward(&output, labels).total;
     total.backward();
     case.compare("ncmi_loss", &total, limit("ncmi_loss"));
