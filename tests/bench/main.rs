@@ -53,7 +53,7 @@ fn main() -> Result<()> {
         rows.extend(losses::rows(threads)?);
     }
     if wanted("metrics") {
-        rows.push(bootstrap::row()?);
+        rows.extend(bootstrap::rows()?);
     }
     for row in &rows {
         let (text, number) = (|key: &str| row[key].as_str().unwrap_or("").to_owned(), |key: &str| row[key].as_f64().unwrap_or(f64::NAN));
