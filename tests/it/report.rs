@@ -183,6 +183,19 @@ fn report_of_one_comparison_corrects_nothing_and_doubts_what_patients_do_not_sho
     assert!(pooled.rows[0].macro_f1_sd_over_seeds.is_nan(), "one seed has no spread");
 }
 
+#[test]
+fn report_compares_ncmi_with_every_other_loss_after_cross_entropy() {
+    let folder = tempfile::tempdir().unwrap();
+    cohort(folder.path(), &[NCMI, CE, Recipe { group: "4-fold/focal", loss: "focal", ..CE }, UNTRAINED], 1);
+    let out = folder.path().join("report");
+    report::run(&[folder.path().join("probe")], &out).unwrap();
+    let pooled = Pooled::read(&out).unwrap();
+    let compared: Vec<_> = pooled.differences.iter().map(|one| (one.first.as_str(), one.second.as_str())).collect();
+    assert_eq!(compared[..2], [("NCMI-LP", "CE+LP"), ("NCMI-LP", "focal+LP")]);
+    assert!(compared.len() == 5 && compared[2..].iter().all(|(_, second)| *second == "untrained+LP"), "{compared:?}");
+    assert!(pooled.test.ends_with("Holm-corrected over 5 comparisons"), "{}", pooled.test);
+}
+
 /// Changes every score file below a folder.
 fn rewrite(root: &Path, change: impl Fn(&mut serde_json::Value)) {
     for entry in std::fs::read_dir(root.join("probe")).unwrap() {

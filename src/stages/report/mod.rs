@@ -58,6 +58,7 @@ pub fn run(runs: &[PathBuf], out: &Path) -> Result<Summary> {
     let rows: Vec<_> = groups.iter().flat_map(|group| rows::rows(group, &bootstrap, &mut notes)).collect();
     let mut differences = rows::answers(&groups, &bootstrap);
     let asked = differences.len();
+    differences.extend(rows::against_others(&groups, &bootstrap));
     differences.extend(rows::against_untrained(&groups, &bootstrap));
     let test = rows::correct(&mut differences);
     let answers = &differences[..asked];

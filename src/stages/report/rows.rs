@@ -106,6 +106,12 @@ pub(super) fn answers(groups: &[Group], bootstrap: &Bootstrap) -> Vec<Difference
     compare(groups, bootstrap, |key| key.epochs > 0 && key.loss == "ncmi", |key| key.epochs > 0 && key.loss == "cross-entropy")
 }
 
+/// NCMI-LP against every other objective but cross-entropy with the same probe.
+pub(super) fn against_others(groups: &[Group], bootstrap: &Bootstrap) -> Vec<Difference> {
+    let other = |loss: &str| loss != "ncmi" && loss != "cross-entropy";
+    compare(groups, bootstrap, |key| key.epochs > 0 && key.loss == "ncmi", |key| key.epochs > 0 && other(&key.loss))
+}
+
 /// Every trained recipe against the untrained model with the same probe: what training added at all.
 pub(super) fn against_untrained(groups: &[Group], bootstrap: &Bootstrap) -> Vec<Difference> {
     compare(groups, bootstrap, |key| key.epochs > 0, |key| key.epochs == 0)
