@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::bootstrap::{Bounds, RESAMPLES};
+
 pub mod centroid;
 pub mod linear;
 
@@ -15,13 +17,21 @@ pub struct ProbeSettings {
     pub group: String,
     /// Resamples of the bootstrap.
     pub resamples: usize,
+    /// How the bounds of intervals are read off the resamples.
+    pub interval: Bounds,
     /// The linear probe.
     pub linear: linear::LinearProbeSettings,
 }
 
 impl Default for ProbeSettings {
     fn default() -> Self {
-        Self { checkpoint: Checkpoint::Best, group: String::new(), resamples: 2000, linear: linear::LinearProbeSettings::default() }
+        Self {
+            checkpoint: Checkpoint::Best,
+            group: String::new(),
+            resamples: RESAMPLES,
+            interval: Bounds::Percentile,
+            linear: linear::LinearProbeSettings::default(),
+        }
     }
 }
 

@@ -171,6 +171,13 @@ fn a_probe_judges_by_every_rule_and_finds_what_is_there() {
         let f1 = scores.macro_f1;
         assert!(f1.value > 0.8 && f1.low <= f1.value && f1.value <= f1.high, "{loss}: {f1:?}");
         assert_eq!((scores.slides, scores.patients), (12, 6));
+        for (rule, of) in &scores.decisions {
+            let metrics = &of.metrics;
+            assert_eq!(metrics["macro_f1_observed"].value, of.macro_f1.value, "{rule:?}");
+            assert_eq!(metrics["macro_auroc"].value, of.macro_auc.value, "{rule:?}");
+            assert!(metrics.values().all(|figure| figure.value.is_nan() == figure.undefined.is_some() && !figure.definition.is_empty()));
+            assert!(metrics.contains_key("ece_15_equal_mass") && metrics.contains_key("cohen_kappa_quadratic"));
+        }
         assert_eq!(scores.train_folder, format!("../train-{}", &loss[16..]));
     }
 }
