@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::bootstrap::{Bounds, RESAMPLES};
+
 pub mod centroid;
 pub mod decide;
 pub mod knn;
@@ -18,6 +20,8 @@ pub struct ProbeSettings {
     pub group: String,
     /// Resamples of the bootstrap.
     pub resamples: usize,
+    /// How the bounds of intervals are read off the resamples.
+    pub interval: Bounds,
     /// The linear probe.
     pub linear: linear::LinearProbeSettings,
     /// Nearest neighbours.
@@ -29,7 +33,8 @@ impl Default for ProbeSettings {
         Self {
             checkpoint: Checkpoint::Best,
             group: String::new(),
-            resamples: 2000,
+            resamples: RESAMPLES,
+            interval: Bounds::Percentile,
             linear: linear::LinearProbeSettings::default(),
             knn: knn::KnnSettings::default(),
         }

@@ -26,6 +26,15 @@ pub fn recipe_and_decision(loss: &str, epochs: usize, decision: Decision) -> Str
     }
 }
 
+/// `= 0.012`, `< 0.001`: what follows a p; `None` where there was no test.
+pub fn p_value(p: f64) -> Option<String> {
+    match p {
+        p if p.is_nan() => None,
+        p if p < 0.001 => Some("< 0.001".to_owned()),
+        p => Some(format!("= {p:.3}")),
+    }
+}
+
 /// The name of a row.
 pub fn row(row: &Row) -> String {
     let name = recipe_and_decision(&row.loss, row.epochs, row.decision);

@@ -14,9 +14,10 @@ use crate::datasets::{DataKind, Dataset};
 use crate::learn::evaluate::rows;
 use crate::learn::{Learner, checkpoint};
 use crate::metrics::auc::{OneVsRest, macro_mean, undefined};
-use crate::metrics::bootstrap;
-use crate::metrics::classification::{Confusion, LabelSet, argmax};
+use crate::metrics::bootstrap::Bootstrap;
+use crate::metrics::classification::{Decisions, LabelSet, argmax};
 use crate::metrics::information::{Gamma, concentration};
+use crate::metrics::panel::{Scored, panel};
 use crate::probes::Checkpoint;
 use crate::probes::decide::{Decided, Judging, decide};
 use crate::store::predictions::{self, Prediction, Predictions};
@@ -87,10 +88,14 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
 
     let targets = test.targets();
     let groups: Vec<String> = split.test.0.iter().map(|&row| dataset.groups()[row].clone()).collect();
-    let decisions: BTreeMap<Decision, DecisionScores> = by_rule
-        .iter()
-        .map(|(&decision, probabilities)| (decision, judge(&targets, probabilities, classes, &groups, settings.resamples, trained.seed)))
-        .collect();
+    let ids: Vec<String> = split.test.0.iter().map(|&row| dataset.ids()[row].clone()).collect();
+    let bootstrap = Bootstrap { bounds: settings.interval, resamples: settings.resamples, seed: trained.seed };
+    let decide = |(&decision, probabilities): (&Decision, &Vec<Vec<f64>>)| {
+        let scored = Scored { ids: &ids, classes: dataset.classes(), labels: &targets, probabilities };
+        let scores = judge(&scored, &groups, &bootstrap).with_context(|| format!("decision '{}'", decision.name()))?;
+        Ok((decision, scores))
+    };
+    let decisions: BTreeMap<Decision, DecisionScores> = by_rule.iter().map(decide).collect::<Result<_>>()?;
     predictions::write(&run.folder, dataset.classes(), &table(dataset, &split.test.0, &targets, by_rule))?;
 
     let checkpoint = if best { "best" } else { "last" };
@@ -122,7 +127,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         macro_auc: linear.macro_auc,
         selections,
         information: Some(Information::from(&concentration(&distributions, &targets, classes, Gamma::Centroid))),
-        interval: bootstrap::description(settings.resamples),
+        interval: bootstrap.description(),
         settings: json!({"train": trained, "probe": settings}),
         inputs: BTreeMap::from([("train".to_owned(), trained_summary.digest.clone())]).into_iter().chain(trained_summary.inputs).collect(),
         slides: targets.len(),
@@ -141,19 +146,26 @@ fn trained_config(folder: &Path) -> Result<Config> {
     Config::resolve(text.parse().with_context(|| format!("'{}' is damaged", path.display()))?)
 }
 
-fn judge(targets: &[usize], probabilities: &[Vec<f64>], classes: usize, groups: &[String], resamples: usize, seed: u64) -> DecisionScores {
-    let decided: Vec<usize> = probabilities.iter().map(|row| argmax(row)).collect();
-    let confusion = Confusion::new(targets, &decided, classes);
-    let ranking = OneVsRest::new(targets, probabilities);
-    let f1 =
-        |rows: &[usize]| Some(Confusion::of(rows.iter().map(|&row| (targets[row], decided[row])), classes).macro_f1(LabelSet::Observed));
-    DecisionScores {
-        macro_f1: bootstrap::clustered(groups, resamples, seed, f1),
-        macro_auc: bootstrap::clustered(groups, resamples, seed, |rows| Some(macro_mean(&ranking.per_class_of(rows)))),
+/// # Errors
+/// A score that is NaN or infinite, with the item's name: no decision follows from it.
+fn judge(scored: &Scored, groups: &[String], bootstrap: &Bootstrap) -> Result<DecisionScores> {
+    let &Scored { labels, probabilities, classes, .. } = scored;
+    let panel = panel(scored);
+    let Some(confusion) = panel.confusion else {
+        let what = scored.not_finite().unwrap_or_else(|| "there are no test samples".to_owned());
+        anyhow::bail!("{what}; train again with a lower learning rate, or give a split with test samples");
+    };
+    let predicted: Vec<usize> = probabilities.iter().map(|row| argmax(row)).collect();
+    let decisions = Decisions { labels, predicted: &predicted, classes: classes.len() };
+    let ranking = OneVsRest::new(labels, probabilities);
+    Ok(DecisionScores {
+        macro_f1: bootstrap.clustered(groups, |times| Some(decisions.macro_f1(times, LabelSet::Observed))),
+        macro_auc: bootstrap.clustered(groups, |times| Some(macro_mean(&ranking.per_class_of(times)))),
         per_class_f1: confusion.f1_per_class(),
         auc_classes_undefined: undefined(&ranking.per_class()),
         confusion: confusion.counts,
-    }
+        metrics: panel.figures,
+    })
 }
 
 fn table(dataset: &dyn Dataset, test: &[usize], targets: &[usize], by_rule: BTreeMap<Decision, Vec<Vec<f64>>>) -> Predictions {

@@ -15,8 +15,8 @@ use crate::ground::interval::{Interval, null_is_nan};
 /// The file's name inside a probe folder.
 pub const FILE: &str = "scores.json";
 
-/// The layout below; a reader refuses a newer one.
-pub const SCHEMA: u32 = 1;
+/// The layout below; a reader refuses a newer one. Files of layout 1 have no `metrics` and no `selections` and are read without them.
+pub const SCHEMA: u32 = 2;
 
 /// How an embedding becomes a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,6 +79,19 @@ pub struct Split {
     pub folds: usize,
 }
 
+/// One number of a scored test set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// NaN where undefined.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub value: f64,
+    /// Why it is undefined; absent where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undefined: Option<String>,
+    /// What it is, in one line: label set, ties, bins.
+    pub definition: String,
+}
+
 /// Scores of one decision rule on the test set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecisionScores {
@@ -93,6 +106,9 @@ pub struct DecisionScores {
     /// Classes left out of `macro_auc` because the test set has none of them, or nothing else.
     #[serde(default)]
     pub auc_classes_undefined: usize,
+    /// Everything else there is to say of the test set, by name.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, Figure>,
 }
 
 /// What a probe with hyper-parameters chose, and on what.

@@ -13,6 +13,7 @@ mod pipeline;
 mod probe;
 mod program;
 mod report;
+mod resume;
 mod synth;
 mod tile;
 mod tissue;
