@@ -1,11 +1,14 @@
-//! How frozen embeddings are judged: a linear probe, and the comparison with class centroids.
+//! How frozen embeddings are judged: a linear probe, nearest neighbours, and the comparison with class centroids.
 
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::bootstrap::{Bounds, RESAMPLES};
 
 pub mod centroid;
+pub mod decide;
+pub mod knn;
 pub mod linear;
+mod selection;
 
 /// Settings of `[probe]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +24,8 @@ pub struct ProbeSettings {
     pub interval: Bounds,
     /// The linear probe.
     pub linear: linear::LinearProbeSettings,
+    /// Nearest neighbours.
+    pub knn: knn::KnnSettings,
 }
 
 impl Default for ProbeSettings {
@@ -31,6 +36,7 @@ impl Default for ProbeSettings {
             resamples: RESAMPLES,
             interval: Bounds::Percentile,
             linear: linear::LinearProbeSettings::default(),
+            knn: knn::KnnSettings::default(),
         }
     }
 }

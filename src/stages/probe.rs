@@ -1,4 +1,4 @@
-//! `wsi probe`: a trained model is judged once on its test rows, by a linear probe, by its own rule and by centroid comparison.
+//! `wsi probe`: a trained model is judged once on its test rows, by every decision rule.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,15 @@ use super::data::Data;
 use crate::config::Config;
 use crate::datasets::cohort::CohortSettings;
 use crate::datasets::{DataKind, Dataset};
-use crate::learn::evaluate::{Evaluated, evaluate, macro_scores, rows};
+use crate::learn::evaluate::rows;
 use crate::learn::{Learner, checkpoint};
 use crate::metrics::auc::{OneVsRest, macro_mean, undefined};
 use crate::metrics::bootstrap::Bootstrap;
 use crate::metrics::classification::{Decisions, LabelSet, argmax};
 use crate::metrics::information::{Gamma, concentration};
 use crate::metrics::panel::{Scored, panel};
-use crate::probes::centroid::CentroidComparison;
-use crate::probes::linear::LinearProbe;
-use crate::probes::{Checkpoint, ProbeSettings};
+use crate::probes::Checkpoint;
+use crate::probes::decide::{Decided, Judging, decide};
 use crate::store::predictions::{self, Prediction, Predictions};
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::scores::{Decision, DecisionScores, Information, SCHEMA, ScoreFile};
@@ -76,21 +75,16 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let best = settings.checkpoint == Checkpoint::Best && inputs.train.join(checkpoint::BEST).is_file();
     checkpoint::load(&inputs.train.join(if best { checkpoint::BEST } else { checkpoint::LAST }), &learner)?;
 
-    let see = |rows: &[usize]| evaluate(&learner, dataset, rows, trained.train.batch_size, machine.device);
-    let train = see(&split.train.0)?;
-    let test = see(&split.test.0)?;
-    let valid = if split.valid.0.is_empty() { None } else { Some(see(&split.valid.0)?) };
-    let probe = linear_probe(&train, valid.as_ref(), classes, settings, trained.seed)?;
-    let own = test.probabilities(&learner);
-    let mut by_rule = BTreeMap::from([(Decision::Lp, rows(&probe.probabilities(&test.embeddings)))]);
-    if learner.loss.decides_by_centroids() {
-        // An objective with centroids decides by centroid comparison: its own rule is no third one.
-        by_rule.insert(Decision::Cc, own);
-    } else {
-        let comparison = CentroidComparison::new(&train.log_distributions, &train.targets, classes);
-        by_rule.insert(Decision::Own, own);
-        by_rule.insert(Decision::Cc, rows(&comparison.probabilities(&test.log_distributions)));
-    }
+    let judging = Judging {
+        learner: &learner,
+        dataset,
+        split: &split,
+        seed: trained.seed,
+        trained_epochs: trained.train.epochs,
+        batch_size: trained.train.batch_size,
+        device: machine.device,
+    };
+    let Decided { by_rule, selections, linear: probe, test } = decide(&judging, settings)?;
 
     let targets = test.targets();
     let groups: Vec<String> = split.test.0.iter().map(|&row| dataset.groups()[row].clone()).collect();
@@ -103,6 +97,10 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     };
     let decisions: BTreeMap<Decision, DecisionScores> = by_rule.iter().map(decide).collect::<Result<_>>()?;
     predictions::write(&run.folder, dataset.classes(), &table(dataset, &split.test.0, &targets, by_rule))?;
+
+    let checkpoint = if best { "best" } else { "last" };
+    let origin = json!({"train": trained_summary.digest, "checkpoint": checkpoint, "selection": selections[&Decision::Lp]});
+    probe.write(&run.folder, dataset.classes(), &origin)?;
 
     let linear = &decisions[&Decision::Lp];
     let distributions = rows(&test.log_distributions.exp());
@@ -123,10 +121,11 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         aggregator: if trained.train.data == DataKind::Bags { trained.train.model.aggregator.name() } else { "none" }.to_owned(),
         encoder: encoder(&trained, &inputs.data)?,
         epochs: trained.train.epochs,
-        checkpoint: if best { "best" } else { "last" }.to_owned(),
+        checkpoint: checkpoint.to_owned(),
         group: settings.group.clone(),
         macro_f1: linear.macro_f1,
         macro_auc: linear.macro_auc,
+        selections,
         information: Some(Information::from(&concentration(&distributions, &targets, classes, Gamma::Centroid))),
         interval: bootstrap.description(),
         settings: json!({"train": trained, "probe": settings}),
@@ -145,23 +144,6 @@ fn trained_config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
     Config::resolve(text.parse().with_context(|| format!("'{}' is damaged", path.display()))?)
-}
-
-/// With several learning rates, the one with the best macro-F1 on the validation rows; the first where there are none.
-fn linear_probe(train: &Evaluated, valid: Option<&Evaluated>, classes: usize, settings: &ProbeSettings, seed: u64) -> Result<LinearProbe> {
-    let fit = |rate: f64| LinearProbe::fit(&train.embeddings, &train.targets, classes, &settings.linear, rate, seed);
-    let rates = &settings.linear.learning_rates;
-    let first = *rates.first().context("probe.linear.learning-rates is empty")?;
-    let Some(valid) = valid.filter(|_| rates.len() > 1) else { return fit(first) };
-    let mut best: Option<(f64, LinearProbe)> = None;
-    for &rate in rates {
-        let probe = fit(rate)?;
-        let (f1, _) = macro_scores(&valid.targets(), &rows(&probe.probabilities(&valid.embeddings)), classes);
-        if best.as_ref().is_none_or(|(highest, _)| f1 > *highest) {
-            best = Some((f1, probe));
-        }
-    }
-    best.map(|(_, probe)| probe).context("probe.linear.learning-rates is empty")
 }
 
 /// # Errors

@@ -28,11 +28,13 @@ pub enum Decision {
     Own,
     /// Centroid comparison: the nearest class mean of the training set's output distributions.
     Cc,
+    /// Nearest neighbours: the votes of the nearest frozen embeddings of the training set, by cosine.
+    Knn,
 }
 
 impl Decision {
     /// Every rule, in the order in which results are shown.
-    pub const ALL: [Self; 3] = [Self::Lp, Self::Own, Self::Cc];
+    pub const ALL: [Self; 4] = [Self::Lp, Self::Own, Self::Cc, Self::Knn];
 
     /// The name in files.
     pub fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Decision {
             Self::Lp => "lp",
             Self::Own => "own",
             Self::Cc => "cc",
+            Self::Knn => "knn",
         }
     }
 
@@ -108,6 +111,20 @@ pub struct DecisionScores {
     pub metrics: BTreeMap<String, Figure>,
 }
 
+/// What a probe with hyper-parameters chose, and on what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Selection {
+    /// The chosen values by name.
+    pub chosen: BTreeMap<String, f64>,
+    /// How many candidates were tried.
+    pub candidates: usize,
+    /// What chose, in words; never the test rows.
+    pub by: String,
+    /// Macro-F1 of the chosen candidate on the validation rows; absent where there are none.
+    #[serde(default)]
+    pub validation_macro_f1: Option<f64>,
+}
+
 /// How concentrated the output distributions are within classes and how far apart between them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Information {
@@ -156,6 +173,9 @@ pub struct ScoreFile {
     pub macro_auc: Interval,
     /// Scores by decision rule.
     pub decisions: BTreeMap<Decision, DecisionScores>,
+    /// What the probes with hyper-parameters chose, by decision rule.
+    #[serde(default)]
+    pub selections: BTreeMap<Decision, Selection>,
     /// Absent where the model has no output distribution.
     #[serde(default)]
     pub information: Option<Information>,

@@ -10,6 +10,7 @@ mod losses;
 mod ncmi;
 mod parity;
 mod pipeline;
+mod probe;
 mod program;
 mod report;
 mod resume;

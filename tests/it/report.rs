@@ -65,6 +65,7 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
         macro_f1: point,
         macro_auc: point,
         decisions: BTreeMap::from([(Decision::Lp, scores)]),
+        selections: BTreeMap::new(),
         information: Some(Information { cmi: 4e-4, gamma: 3e-3, ncmi: f64::NAN, variant: "centroid".into() }),
         interval: "95 % patient-clustered percentile bootstrap, 2000 resamples".into(),
         settings: serde_json::json!({"seed": seed}),

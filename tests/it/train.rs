@@ -81,13 +81,13 @@ fn write_plan(folder: &Path, plan: &Plan, features: Features) {
     bag::write(&folder.join(format!("bags/{}.h5", plan.slide_id)), plan, &features, &origin).unwrap();
 }
 
-fn config(overrides: &[&str]) -> Config {
+pub fn config(overrides: &[&str]) -> Config {
     let small = ["train.model.aggregator.width=16", "train.epochs=6", "train.optimizer.learning-rate=0.005", "probe.resamples=200"];
     let all: Vec<String> = small.iter().chain(overrides).map(|&s| s.to_owned()).collect();
     Config::load(None, &all).unwrap()
 }
 
-fn machine() -> Machine {
+pub fn machine() -> Machine {
     Machine { device: Device::Cpu, threads: 1 }
 }
 
@@ -166,7 +166,7 @@ fn a_probe_judges_by_every_rule_and_finds_what_is_there() {
         train::run(&config, &data, &trained, &machine()).unwrap();
         probe::run(&config, &probe::Inputs { train: trained, data: data.clone(), tiles: None }, &probed, &machine()).unwrap();
         let scores = ScoreFile::read(&probed).unwrap();
-        let rules = if loss.ends_with("ncmi") { vec![Decision::Lp, Decision::Cc] } else { Decision::ALL.to_vec() };
+        let rules = if loss.ends_with("ncmi") { vec![Decision::Lp, Decision::Cc, Decision::Knn] } else { Decision::ALL.to_vec() };
         assert_eq!(scores.decisions.keys().copied().collect::<Vec<_>>(), rules);
         let f1 = scores.macro_f1;
         assert!(f1.value > 0.8 && f1.low <= f1.value && f1.value <= f1.high, "{loss}: {f1:?}");

@@ -106,7 +106,7 @@ pub(super) fn methods(groups: &[Group], interval: &str, test: &str) -> String {
          The cohort was divided as follows: {}{apart}. Test predictions were pooled over the folds \
          of a seed, so that each slide counts once, and scored together. LP is a linear classifier fitted to the frozen \
          embeddings of the training set; CC chooses the class whose mean output distribution over the training set is nearest \
-         in Kullback–Leibler divergence. Macro-F1 is the mean of the per-class F1 over classes that occur in labels or \
+         in Kullback–Leibler divergence; kNN weighs the votes of the nearest embeddings of the training set by their cosine. Macro-F1 is the mean of the per-class F1 over classes that occur in labels or \
          predictions; macro-AUC is the mean of the one-vs-rest areas under the ROC curve over classes for which it is defined. \
          Intervals: {interval}; whole patients are drawn, the same for all seeds, and the scores are means over seeds. \
          Differences are absolute and paired by patient.{test} The spread is over seeds (standard deviation, smallest to largest), \
