@@ -194,3 +194,23 @@ fn encoder(trained: &Config, data: &Data) -> Result<String> {
     let summary = run::summary(&data.data)?;
     Ok(summary.and_then(|s| s.figures["encoder"].as_str().map(str::to_owned)).unwrap_or_else(|| "unknown".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::bootstrap::Bounds;
+
+    #[test]
+    fn a_score_that_is_no_number_is_refused_by_name() {
+        let names = |of: [&str; 2]| of.map(str::to_owned);
+        let (ids, classes) = (names(["s1", "s2"]), names(["a", "b"]));
+        let bootstrap = Bootstrap { bounds: Bounds::Percentile, resamples: 10, seed: 0 };
+        let judged = |bad: f64| {
+            let probabilities = [vec![0.9, 0.1], vec![0.5, bad]];
+            judge(&Scored { ids: &ids, classes: &classes, labels: &[0, 1], probabilities: &probabilities }, &ids, &bootstrap)
+        };
+        assert!(judged(0.5).is_ok());
+        let error = judged(f64::NAN).unwrap_err().to_string();
+        assert!(error.contains("'s2' has a score of NaN for class 'b'") && error.contains("lower learning rate"), "{error}");
+    }
+}
