@@ -21,7 +21,7 @@ weights=()
 for where in cpu "$device"; do
   "$wsi" extract --slides "$out/cohort/slides" --tiles "$out/tiles" --out "$out/bags-$where" --device "$where" "${weights[@]}"
   for loss in cross-entropy ncmi; do
-    "$wsi" train --data "$out/bags-$where" --labels "$out/cohort/labels.csv" --loss "$loss" --config "$root/configs/ncmi-mil.toml" \
+    "$wsi" train --no-probe --data "$out/bags-$where" --labels "$out/cohort/labels.csv" --loss "$loss" --config "$root/configs/ncmi-mil.toml" \
       --out "$out/train-$loss-$where" --device "$where"
     "$wsi" probe --train "$out/train-$loss-$where" --data "$out/bags-$where" --labels "$out/cohort/labels.csv" \
       --out "$out/probe-$loss-$where" --device "$where"
