@@ -16,7 +16,7 @@ const START: Duration = Duration::from_millis(60);
 
 fn training(data: &Data, out: &Path, epochs: usize) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wsi"));
-    command.args(["train", "--threads", "1", "--device", "cpu", "--data"]).arg(&data.data).args(["--epochs", &epochs.to_string()]);
+    command.args(["train", "--no-probe", "--threads", "1", "--device", "cpu", "--data"]).arg(&data.data).args(["--epochs", &epochs.to_string()]);
     command.arg("--labels").arg(data.labels.as_ref().unwrap()).arg("--out").arg(out);
     for setting in ["train.model.aggregator.width=16", "train.model.aggregator.dropout=0.2", "train.batch-size=4", "train.accumulate=2"] {
         command.args(["--set", setting]);
