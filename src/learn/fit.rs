@@ -120,14 +120,17 @@ fn train_epoch(
         let rate_share = settings.schedule.share(passed, settings.epochs);
         first_rate.get_or_insert(initial_rate * rate_share);
         let batch = training.dataset.batch(&rows.repeat(views), augment, training.device)?;
-        let output = learner.model.forward(&batch, true);
-        let terms = learner.loss.forward(&output, &batch.targets);
+        learner.model.before_step(passed / settings.epochs as f64);
+        let (output, regularisers) = learner.model.forward_step(&batch);
+        let objective = learner.loss.forward(&output, &batch.targets).total;
+        let total = learner.model.total(&objective, &regularisers);
         optimizer.zero_gradients();
-        terms.total.backward();
+        total.backward();
         if settings.clip > 0.0 {
             optimizer.clip_gradients(settings.clip);
         }
         optimizer.step(initial_rate * rate_share);
+        learner.model.after_step();
         let moment = Moment { epoch, epochs: settings.epochs, rate_share };
         if learner.loss.wants_revision(&moment) {
             let revised = no_grad(|| learner.model.forward(&batch, true));
@@ -135,7 +138,7 @@ fn train_epoch(
         } else {
             learner.loss.step(&moment);
         }
-        sum += terms.total.detach().to_kind(Kind::Double) * rows.len() as f64;
+        sum += total.detach().to_kind(Kind::Double) * rows.len() as f64;
     }
     let count: usize = batches.iter().map(|batch| batch.len()).sum();
     let mean = sum.double_value(&[0]) / count as f64;
