@@ -4,21 +4,35 @@ use anyhow::{Result, ensure};
 use tch::{Kind, Tensor, nn};
 
 pub mod abmil;
+pub mod acmil;
 pub mod aem;
+pub mod asmil;
+pub mod branches;
+pub mod clam;
+pub mod dsmil;
 mod entropy;
 mod gated;
 pub mod max;
 pub mod mean;
 mod multi_head;
+mod nystrom;
+mod ragged;
 pub mod released;
+pub mod transmil;
 
 crate::registry! {
     /// Aggregators, by the `name` in `[train.model.aggregator]`.
     pub enum AggregatorSettings {
         "abmil" => Abmil(abmil::AbmilSettings),
         "aem" => Aem(aem::AemSettings),
+        "acmil" => Acmil(acmil::AcmilSettings),
+        "asmil" => Asmil(asmil::AsmilSettings),
+        "clam-sb" => ClamSb(clam::ClamSettings),
+        "clam-mb" => ClamMb(clam::ClamSettings),
+        "dsmil" => Dsmil(dsmil::DsmilSettings),
         "max" => Max(max::MaxSettings),
         "mean" => Mean(mean::MeanSettings),
+        "transmil" => TransMil(transmil::TransMilSettings),
     } default "abmil"
 }
 
@@ -33,8 +47,14 @@ impl AggregatorSettings {
         Ok(match self {
             Self::Abmil(settings) => Box::new(settings.build(path, features)),
             Self::Aem(settings) => Box::new(settings.build(path, features)?),
+            Self::Acmil(settings) => Box::new(settings.build(path, features, classes)?),
+            Self::Asmil(settings) => Box::new(settings.build(path, features, classes)?),
+            Self::ClamSb(settings) => Box::new(settings.build_single(path, features, classes)?),
+            Self::ClamMb(settings) => Box::new(settings.build_multi(path, features, classes)?),
+            Self::Dsmil(settings) => Box::new(settings.build(path, features, classes)?),
             Self::Max(settings) => Box::new(settings.build(path, features)),
             Self::Mean(settings) => Box::new(settings.build(path, features)),
+            Self::TransMil(settings) => Box::new(settings.build(path, features)?),
         })
     }
 }
