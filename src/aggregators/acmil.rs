@@ -5,8 +5,8 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
 
-use super::branches::cross_entropy;
 use super::gated::GatedAttention;
+use super::likelihood::branch_cross_entropy;
 use super::multi_head::{HeadReadout, HeadScores, check_heads, queries};
 use super::released::ReleasedNames;
 use super::{Aggregator, Pooled};
@@ -198,7 +198,7 @@ impl Aggregator for Acmil {
             if let Some(similarity) = similarity(&read.attention) {
                 terms.push(("diversity", similarity * self.settings.diversity_weight));
             }
-            terms.push(("branches", cross_entropy(&self.classify(&read.tokens), targets) * self.settings.branch_weight));
+            terms.push(("branches", branch_cross_entropy(&self.classify(&read.tokens), targets) * self.settings.branch_weight));
         }
         Pooled { embedding: read.embedding, attention: Some(read.attention.flatten(1, 2)), scores: Some(read.scores.flatten(1, 2)), terms }
     }

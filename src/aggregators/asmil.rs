@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn, no_grad};
 
-use super::branches::cross_entropy;
+use super::likelihood::branch_cross_entropy;
 use super::multi_head::{HeadReadout, HeadScores, check_heads, queries};
 use super::released::ReleasedNames;
 use super::{Aggregator, Pooled};
@@ -243,7 +243,7 @@ impl Aggregator for Asmil {
             let distillation = distil(&attention, &target, mask, settings.distillation);
             terms.push(("distillation", distillation * settings.distillation_weight));
             if settings.branch_weight > 0.0 {
-                terms.push(("branches", cross_entropy(&self.classify(&tokens), targets) * settings.branch_weight));
+                terms.push(("branches", branch_cross_entropy(&self.classify(&tokens), targets) * settings.branch_weight));
             }
         }
         Pooled { embedding, attention: Some(attention), scores: Some(scores.flatten(1, 2)), terms }

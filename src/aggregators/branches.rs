@@ -30,9 +30,3 @@ impl Branches {
         }
     }
 }
-
-/// Mean cross-entropy of branch classifiers, each against its bag's class: `logits [B,K,C]`, `targets [B]` → scalar.
-pub(super) fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Tensor {
-    let branches = logits.size()[1];
-    logits.flatten(0, 1).cross_entropy_for_logits(&targets.repeat_interleave_self_int(branches, 0, None::<i64>))
-}

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor, nn};
 
 use super::branches::Branches;
 use super::gated::GatedAttention;
+use super::likelihood::cross_entropy;
 use super::released::ReleasedNames;
 use super::{Aggregator, Pooled, attend, ragged};
 use crate::ground::linear::Linear;
@@ -167,7 +168,7 @@ impl InstanceLoss {
     /// `logits [n,2]`, `labels [n]` → scalar mean.
     fn of(self, logits: &Tensor, labels: &Tensor) -> Tensor {
         match self {
-            Self::CrossEntropy => logits.cross_entropy_for_logits(labels),
+            Self::CrossEntropy => cross_entropy(logits, labels),
             Self::SmoothSvm => {
                 let own = labels.one_hot(2).to_kind(logits.kind());
                 let margin: Tensor = 1.0 - &own;

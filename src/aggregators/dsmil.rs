@@ -7,6 +7,7 @@ use tch::{Reduction, Tensor, nn};
 
 use super::branches::Branches;
 use super::entropy::negative_entropy;
+use super::likelihood::cross_entropy;
 use super::released::ReleasedNames;
 use super::{Aggregator, Pooled, attend};
 use crate::ground::linear::Linear;
@@ -46,7 +47,7 @@ impl Likelihood {
     /// `logits [B,C]`, `targets [B]` → scalar mean.
     pub fn of(self, logits: &Tensor, targets: &Tensor) -> Tensor {
         match self {
-            Self::CrossEntropy => logits.cross_entropy_for_logits(targets),
+            Self::CrossEntropy => cross_entropy(logits, targets),
             Self::Binary => {
                 let own = targets.one_hot(logits.size()[1]).to_kind(logits.kind());
                 logits.binary_cross_entropy_with_logits(&own, None::<Tensor>, None::<Tensor>, Reduction::Mean)
@@ -201,7 +202,7 @@ mod tests {
         );
         close(&pooled.embedding, &[1.72252957, 0.23208206, 0.79666372, 0.80222419]);
         let bag_logits = Tensor::from_slice(&[1.72252957f64, 1.02874579]).view([1, 2]);
-        let loss = bag_logits.cross_entropy_for_logits(&Tensor::from_slice(&[1i64])) * model.objective_weight() + &pooled.terms[0].1;
+        let loss = cross_entropy(&bag_logits, &Tensor::from_slice(&[1i64])) * model.objective_weight() + &pooled.terms[0].1;
         close(&loss, &[0.8960919594]);
     }
 }

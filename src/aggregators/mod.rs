@@ -1,4 +1,4 @@
-//! From a bag of tile features to one embedding.
+//! From a bag of tile features to one embedding. `docs/aggregators.md` has what each method is and where it departs from its source.
 
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor, nn};
@@ -10,8 +10,10 @@ pub mod asmil;
 pub mod branches;
 pub mod clam;
 pub mod dsmil;
+pub mod dtfd;
 mod entropy;
 mod gated;
+mod likelihood;
 pub mod max;
 pub mod mean;
 mod multi_head;
@@ -30,6 +32,7 @@ crate::registry! {
         "clam-sb" => ClamSb(clam::ClamSettings),
         "clam-mb" => ClamMb(clam::ClamSettings),
         "dsmil" => Dsmil(dsmil::DsmilSettings),
+        "dtfd" => Dtfd(dtfd::DtfdSettings),
         "max" => Max(max::MaxSettings),
         "mean" => Mean(mean::MeanSettings),
         "transmil" => TransMil(transmil::TransMilSettings),
@@ -52,6 +55,7 @@ impl AggregatorSettings {
             Self::ClamSb(settings) => Box::new(settings.build_single(path, features, classes)?),
             Self::ClamMb(settings) => Box::new(settings.build_multi(path, features, classes)?),
             Self::Dsmil(settings) => Box::new(settings.build(path, features, classes)?),
+            Self::Dtfd(settings) => Box::new(settings.build(path, features, classes)?),
             Self::Max(settings) => Box::new(settings.build(path, features)),
             Self::Mean(settings) => Box::new(settings.build(path, features)),
             Self::TransMil(settings) => Box::new(settings.build(path, features)?),
@@ -74,7 +78,7 @@ pub struct Pooled {
     pub terms: Vec<Term>,
 }
 
-/// Pools bags. The amount of padding changes no embedding; N = 1 works, a bag without tiles is a bug of the caller.
+/// Pools bags. The amount of padding changes nothing; N = 1 works, a bag without tiles is a bug of the caller.
 pub trait Aggregator: Send {
     /// `bags [B,N,D]`, `mask [B,N]` bool, true where a tile is. `train` switches dropout and whatever else is random.
     /// With `targets [B]`, class indices, the method's own terms of the objective are computed too.
