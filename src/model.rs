@@ -3,13 +3,13 @@
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn, no_grad};
+use tch::{nn, no_grad};
 
 use crate::aggregators::{Aggregator, AggregatorSettings, Term};
 use crate::encoders::{Encoder, EncoderSettings};
 use crate::ground::batch::{Batch, Input, Output};
 use crate::ground::linear::Linear;
-use crate::losses::Head;
+use crate::losses::{Head, Terms};
 
 /// The encoder that is trained where none is named.
 pub const DEFAULT_ENCODER: &str = "cifar-resnet18";
@@ -94,10 +94,13 @@ impl Model {
         self.chain(batch, true, true)
     }
 
-    /// The objective, weighted as the aggregator wants it, plus the aggregator's terms.
-    pub fn total(&self, objective: &Tensor, terms: &[Term]) -> Tensor {
+    /// The objective, weighted as the aggregator wants it, plus the aggregator's own terms.
+    pub fn total(&self, objective: Terms, own: Vec<Term>) -> Terms {
         let weight = self.aggregator.as_ref().map_or(1.0, |aggregator| aggregator.objective_weight());
-        terms.iter().fold(objective * weight, |sum, (_, term)| sum + term)
+        let total = own.iter().fold(objective.total * weight, |sum, (_, term)| sum + term);
+        let mut parts = objective.parts;
+        parts.extend(own.into_iter().map(|(name, term)| (name, term.detach())));
+        Terms { total, parts }
     }
 
     /// Before a step; `passed` is the share of all epochs that is done.

@@ -76,8 +76,12 @@ impl NystromAttention {
 
 /// Moore–Penrose inverse of each `[M,M]` by six steps of order 3 (Razavi et al. 2014; Nyströmformer): `[H,M,M]` → `[H,M,M]`.
 ///
-/// The start is scaled by the maxima over all heads, as released.
+/// The start is scaled by the maxima over all heads, as released. Never in half precision, which the steps do not survive.
 fn pseudo_inverse(matrices: &Tensor) -> Tensor {
+    tch::autocast(false, || iterate(matrices))
+}
+
+fn iterate(matrices: &Tensor) -> Tensor {
     let size = matrices.size()[2];
     let absolute = matrices.abs();
     let largest = |dim: i64| absolute.sum_dim_intlist(dim, false, None::<Kind>).max();

@@ -1,11 +1,13 @@
 //! `wsi probe`
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 
 use super::{DataArguments, MachineArguments, SettingsArguments};
+use crate::render::text;
 use crate::stages::{self, probe};
 use crate::store::scores::ScoreFile;
 
@@ -33,20 +35,7 @@ impl Arguments {
         let config = self.settings.load(&[])?;
         let inputs = probe::Inputs { train: self.train, data: self.data.data(), tiles: self.tiles };
         stages::complete(probe::run(&config, &inputs, &self.out, &self.machine.machine()?)?)?;
-        let scores = ScoreFile::read(&self.out)?;
-        for (decision, of) in &scores.decisions {
-            let (f1, auc) = (of.macro_f1, of.macro_auc);
-            tracing::info!(
-                "probe: {:3} macro-F1 {:.3} ({:.3} to {:.3}), macro-AUC {:.3} ({:.3} to {:.3})",
-                decision.name(),
-                f1.value,
-                f1.low,
-                f1.high,
-                auc.value,
-                auc.low,
-                auc.high
-            );
-        }
+        std::io::stdout().write_all(text::decisions(&ScoreFile::read(&self.out)?).as_bytes())?;
         Ok(())
     }
 }

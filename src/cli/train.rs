@@ -1,12 +1,15 @@
 //! `wsi train`
 
+use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{DataArguments, MachineArguments, SettingsArguments};
-use crate::stages::{self, train};
+use crate::render::text;
+use crate::stages::{self, probe, train};
+use crate::store::scores::ScoreFile;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -27,6 +30,9 @@ pub(super) struct Arguments {
     /// Seed of every random stream [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Only train; otherwise the model is then probed into OUT/probe, as `wsi probe` does, and its scores are printed
+    #[arg(long)]
+    no_probe: bool,
     #[command(flatten)]
     machine: MachineArguments,
     #[command(flatten)]
@@ -41,8 +47,16 @@ impl Arguments {
             ("train.epochs", self.epochs.map(|value| value.to_string())),
             ("seed", self.seed.map(|value| value.to_string())),
         ])?;
-        let summary = stages::complete(train::run(&config, &self.data.data(), &self.out, &self.machine.machine()?)?)?;
+        let (data, machine) = (self.data.data(), self.machine.machine()?);
+        let summary = stages::complete(train::run(&config, &data, &self.out, &machine)?)?;
         tracing::info!("train: {} in {:.1} s; {}", self.out.display(), summary.seconds, summary.figures);
-        Ok(())
+        if self.no_probe {
+            return Ok(());
+        }
+        let out = self.out.join("probe");
+        let inputs = probe::Inputs { train: self.out, data, tiles: None };
+        let probed = probe::run(&config, &inputs, &out, &machine).context("the model is trained; --no-probe leaves it at that");
+        stages::complete(probed?)?;
+        Ok(std::io::stdout().write_all(text::decisions(&ScoreFile::read(&out)?).as_bytes())?)
     }
 }

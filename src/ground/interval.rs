@@ -17,12 +17,32 @@ pub struct Interval {
     /// Resamples in which the statistic was defined; 0 means that there is no interval.
     #[serde(default)]
     pub resamples_used: usize,
+    /// Why there are no bounds, where some were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unbounded: Option<Unbounded>,
+}
+
+/// Why a value has no interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unbounded {
+    /// Fewer than two patients: nothing to resample.
+    OnePatient,
+    /// The statistic is defined in no resample.
+    NeverDefined,
+    /// BCa only: every resample lies on one side of the value, or the spread changes too fast with the value.
+    TooSkewed,
 }
 
 impl Interval {
     /// A value without an interval.
     pub fn point(value: f64) -> Self {
-        Self { value, low: f64::NAN, high: f64::NAN, resamples_used: 0 }
+        Self { value, low: f64::NAN, high: f64::NAN, resamples_used: 0, unbounded: None }
+    }
+
+    /// A value whose interval cannot be had.
+    pub fn without_bounds(value: f64, resamples_used: usize, why: Unbounded) -> Self {
+        Self { resamples_used, unbounded: Some(why), ..Self::point(value) }
     }
 
     /// Whether both bounds are known.

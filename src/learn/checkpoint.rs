@@ -10,43 +10,47 @@ use tch::{Tensor, no_grad};
 use super::Learner;
 use super::fit::State;
 use super::optimizers::Optimizer;
+use super::precision::Precision;
 use crate::store::history::Epoch;
 use crate::store::tensors;
 
-/// The state after the last finished epoch.
+/// The state after the last step that was saved.
 pub const LAST: &str = "checkpoint-last.safetensors";
 /// The model of the best validation.
 pub const BEST: &str = "checkpoint-best.safetensors";
 const OPTIMIZER: &str = "optimizer.";
 
-/// Saves both checkpoints into `folder`.
+/// Saves into `folder`: the last checkpoint, and the best one if `best_too`.
 ///
 /// # Errors
 /// Names the file.
-pub fn save(folder: &Path, learner: &Learner, optimizer: &dyn Optimizer, state: &State) -> Result<()> {
+pub fn save(folder: &Path, learner: &Learner, optimizer: &dyn Optimizer, state: &State, best_too: bool) -> Result<()> {
     let mut last = learner.tensors();
     last.extend(optimizer.state().into_iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
     let best = state.best.as_ref().map(|(epoch, _)| *epoch);
     // The best first: a last checkpoint never names a best one that is not there.
-    if let Some((epoch, tensors)) = &state.best {
+    if let Some((epoch, tensors)) = state.best.as_ref().filter(|_| best_too) {
         tensors::write(&folder.join(BEST), tensors, &json!({"epoch": epoch}))?;
     }
-    let history: Vec<Value> = state
-        .history
-        .iter()
-        .map(|e| json!([e.epoch, e.learning_rate, e.train_loss, e.valid_loss, e.valid_macro_f1, e.valid_macro_auc]))
-        .collect();
-    tensors::write(&folder.join(LAST), &last, &json!({"epoch": state.history.len(), "best": best, "history": history}))
+    let line = |e: &Epoch| -> Vec<Value> { Epoch::COLUMNS.iter().map(|(_, field, _)| json!(field(e))).collect() };
+    let note = json!({
+        "epoch": state.history.len(),
+        "best": best,
+        "history": state.history.iter().map(line).collect::<Vec<_>>(),
+        "within": state.within,
+        "scale": state.scale,
+    });
+    tensors::write(&folder.join(LAST), &last, &note)
 }
 
 /// Continues from `folder`, if it holds a checkpoint; bit-exact for every tensor.
 ///
 /// # Errors
 /// A damaged checkpoint, or one of another model.
-pub fn resume(folder: &Path, learner: &Learner, optimizer: &mut dyn Optimizer) -> Result<State> {
+pub fn resume(folder: &Path, learner: &Learner, optimizer: &mut dyn Optimizer, precision: Precision) -> Result<State> {
     let path = folder.join(LAST);
     if !path.is_file() {
-        return Ok(State::default());
+        return Ok(State::new(precision));
     }
     let (mut all, note) = tensors::read(&path)?;
     let mut optimizer_state = BTreeMap::new();
@@ -59,32 +63,26 @@ pub fn resume(folder: &Path, learner: &Learner, optimizer: &mut dyn Optimizer) -
     });
     copy_into(learner, &all, &path)?;
     optimizer.restore(&optimizer_state);
-    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
-    let lines =
-        note["history"].as_array().with_context(|| format!("'{}' has no history; it is no checkpoint of `wsi train`", path.display()))?;
-    let history = lines
-        .iter()
-        .map(|line| Epoch {
-            epoch: number(&line[0]) as usize,
-            learning_rate: number(&line[1]),
-            train_loss: number(&line[2]),
-            valid_loss: number(&line[3]),
-            valid_macro_f1: number(&line[4]),
-            valid_macro_auc: number(&line[5]),
-        })
-        .collect();
+    let damaged = || format!("the note in '{}' is not that of a checkpoint of `wsi train`", path.display());
+    let lines = note["history"].as_array().with_context(damaged)?;
+    let mut history = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let mut epoch = Epoch::new(index + 1, f64::NAN, f64::NAN);
+        for ((_, _, field), value) in Epoch::COLUMNS.iter().zip(line.as_array().with_context(damaged)?) {
+            // JSON has no NaN; it is null there.
+            *field(&mut epoch) = value.as_f64().unwrap_or(f64::NAN);
+        }
+        history.push(epoch);
+    }
     let best = match note["best"].as_u64() {
         None => None,
-        Some(epoch) => Some(read_best(folder, epoch as usize)?),
+        Some(epoch) => Some((epoch as usize, tensors::read(&folder.join(BEST))?.0)),
     };
-    Ok(State { history, best })
-}
-
-fn read_best(folder: &Path, epoch: usize) -> Result<(usize, BTreeMap<String, Tensor>)> {
-    let (tensors, note) = tensors::read(&folder.join(BEST))?;
-    let found = note["epoch"].as_u64().map_or(epoch, |epoch| epoch as usize);
-    // Killed between the two files: the best one is newer, and the epochs after the last one will be repeated to it.
-    Ok((found.min(epoch), tensors))
+    let within = serde_json::from_value(note["within"].clone()).with_context(damaged)?;
+    let scale = serde_json::from_value(note["scale"].clone()).with_context(damaged)?;
+    // Killed between the two files, the best one is of a later epoch than the last one says: that epoch comes again, with the
+    // same tensors, since everything that leads to it is repeated exactly.
+    Ok(State { history, best, within, scale })
 }
 
 /// Loads a checkpoint's model and loss for evaluation.

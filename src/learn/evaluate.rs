@@ -4,7 +4,7 @@ use anyhow::Result;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::Learner;
-use crate::datasets::Dataset;
+use crate::datasets::{Augment, Dataset};
 use crate::ground::batch::Output;
 use crate::ground::interrupt;
 use crate::metrics::auc::{OneVsRest, macro_mean};
@@ -27,17 +27,34 @@ pub struct Evaluated {
 /// # Errors
 /// A sample that cannot be read, or an interruption.
 pub fn evaluate(learner: &Learner, dataset: &dyn Dataset, rows: &[usize], batch_size: usize, device: Device) -> Result<Evaluated> {
+    evaluate_changed(learner, dataset, rows, None, batch_size, device, &|_| ())
+}
+
+/// [`evaluate`] on randomly changed samples; `seen` is told the number of samples after each batch.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_changed(
+    learner: &Learner,
+    dataset: &dyn Dataset,
+    rows: &[usize],
+    augment: Option<Augment>,
+    batch_size: usize,
+    device: Device,
+    seen: &dyn Fn(usize),
+) -> Result<Evaluated> {
     let mut parts: [Vec<Tensor>; 4] = Default::default();
     no_grad(|| -> Result<()> {
         for rows in rows.chunks(batch_size) {
             interrupt::check()?;
-            let batch = dataset.batch(rows, None, device)?;
+            let batch = dataset.batch(rows, augment, device)?;
             let output = learner.model.forward(&batch, false);
             let distribution = learner.loss.log_distribution(&output);
             let found = [Some(output.embedding), output.head, Some(distribution), Some(batch.targets)];
             for (part, tensor) in parts.iter_mut().zip(found) {
                 part.extend(tensor.map(|tensor| tensor.to_device(Device::Cpu)));
             }
+            seen(rows.len());
         }
         Ok(())
     })?;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use rand::seq::SliceRandom;
-use tch::{Device, Kind, Tensor, no_grad};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor, no_grad};
 
 use super::evaluate::{evaluate, macro_scores};
 use super::optimizers::Optimizer;
-use super::{Learner, TrainSettings};
+use super::precision::{LossScale, Precision};
+use super::{Learner, TrainSettings, curves, finite};
 use crate::datasets::split::{TrainRows, ValidRows};
 use crate::datasets::{Augment, Dataset};
 use crate::ground::progress::Progress;
@@ -34,26 +36,55 @@ pub struct Training<'a> {
 }
 
 /// How far training is; with the learner's tensors and the optimiser's state this is all that resuming needs.
-#[derive(Default)]
+///
+/// Random streams need no place here: each step's follow from the seed, its epoch and its number.
 pub struct State {
     /// One line per finished epoch.
     pub history: Vec<Epoch>,
     /// Epoch of the best validation and all tensors then.
     pub best: Option<(usize, BTreeMap<String, Tensor>)>,
+    /// Where the epoch under way stands.
+    pub within: Within,
+    /// The running scale of the loss.
+    pub scale: LossScale,
 }
 
-/// Trains until `settings.epochs`; `after_epoch` may save. Continues from whatever `state` says is done, to the same result.
+impl State {
+    /// Before the first step.
+    pub fn new(precision: Precision) -> Self {
+        Self { history: Vec::new(), best: None, within: Within::default(), scale: LossScale::new(precision) }
+    }
+}
+
+/// Where the epoch under way stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Within {
+    /// Optimiser steps done.
+    pub steps: usize,
+    /// Sum of the losses of the samples seen, and their number.
+    pub loss_sum: f64,
+    /// See `loss_sum`.
+    pub samples: usize,
+}
+
+/// Trains until `settings.epochs` or an early stop. After every step and every epoch `keep` may save what it is given; a
+/// training that continues from there ends the same to the last bit.
 ///
 /// # Errors
-/// A sample that cannot be read, a loss that is not finite, an interruption.
+/// A label that is no class, a sample that cannot be read, a loss that is not finite; no weight is changed by the step in which
+/// it was found. An interruption comes between two steps, so that `learner`, `optimizer` and `state` can be saved after it.
 pub fn fit(
     learner: &mut Learner,
     optimizer: &mut dyn Optimizer,
     training: &Training,
     settings: &TrainSettings,
     state: &mut State,
-    after_epoch: &mut dyn FnMut(&Learner, &dyn Optimizer, &State) -> Result<()>,
+    keep: &mut dyn FnMut(&Learner, &dyn Optimizer, &State) -> Result<()>,
 ) -> Result<()> {
+    let loss = settings.loss.name();
+    finite::check_labels(loss, training.dataset, &training.train.0)?;
+    finite::check_labels(loss, training.dataset, &training.valid.0)?;
+    settings.early_stop.check(training.valid.0.len())?;
     if learner.loss.wants_start() {
         let mut rows = training.train.0.clone();
         rows.shuffle(&mut seed::stream(training.seed, "start"));
@@ -61,92 +92,145 @@ pub fn fit(
         let initial = evaluate(learner, training.dataset, &rows, settings.batch_size, training.device)?;
         learner.loss.start(&initial.embeddings.to_device(training.device));
     }
+    let curve_rows = curves::sample(training);
     let progress = Progress::new("epochs", settings.epochs);
     progress.add(state.history.len(), "");
-    if state.history.len() == settings.epochs {
+    let finished = |history: &[Epoch]| history.len() >= settings.epochs || settings.early_stop.is_due(settings.select, history);
+    if settings.epochs == 0 {
         refresh(learner, training, settings)?;
     }
-    while state.history.len() < settings.epochs {
+    while !finished(&state.history) {
         let epoch = state.history.len() + 1;
-        let (learning_rate, train_loss) = train_epoch(learner, optimizer, training, settings, epoch)?;
+        train_epoch(learner, optimizer, training, settings, state, epoch, keep)?;
+        let learning_rate = settings.optimizer.learning_rate() * settings.schedule.share((epoch - 1) as f64, settings.epochs);
+        let mut line = Epoch::new(epoch, learning_rate, state.within.loss_sum / state.within.samples as f64);
+
         let last = epoch == settings.epochs;
         let validated = !training.valid.0.is_empty() && (last || epoch.is_multiple_of(settings.validate_every.max(1)));
-        if learner.loss.wants_refresh() && (last || validated) {
+        let measured = settings.curves_every > 0
+            && if training.valid.0.is_empty() { last || epoch.is_multiple_of(settings.curves_every) } else { validated };
+        if validated {
+            refresh(learner, training, settings)?;
+            validate(learner, training, settings, &mut line)?;
+        }
+        if measured {
+            curves::measure(learner, training, &curve_rows, settings.batch_size, &mut line)?;
+        }
+        if last && !validated {
             refresh(learner, training, settings)?;
         }
-        let nan = f64::NAN;
-        let mut line = Epoch { epoch, learning_rate, train_loss, valid_loss: nan, valid_macro_f1: nan, valid_macro_auc: nan };
-        if validated {
-            validate(learner, training, settings, &mut line)?;
-            // METHOD: the epoch is chosen by macro-F1 + macro-AUC on the validation rows, never on the test rows; ties go to the later one.
-            let score = |line: &Epoch| line.valid_macro_f1 + if line.valid_macro_auc.is_nan() { 0.0 } else { line.valid_macro_auc };
-            let best = state.best.as_ref().map(|(epoch, _)| score(&state.history[*epoch - 1]));
-            if best.is_none_or(|best| score(&line) >= best) {
-                state.best = Some((epoch, learner.tensors().into_iter().map(|(name, t)| (name, t.detach().copy())).collect()));
-            }
-        }
+
         state.history.push(line);
-        progress.add(1, &format!("loss {train_loss:.4}"));
-        after_epoch(learner, optimizer, state)?;
+        state.within = Within::default();
+        if validated && settings.select.best(&state.history) == Some(epoch) {
+            state.best = Some((epoch, learner.tensors().into_iter().map(|(name, t)| (name, t.detach().copy())).collect()));
+        }
+        progress.add(1, &format!("loss {:.4}", line.train_loss));
+        keep(learner, optimizer, state)?;
     }
     progress.finish();
     Ok(())
 }
 
-/// One pass over the training rows in the epoch's own random order; returns its first learning rate and the mean loss.
+/// The rest of one pass over the training rows in the epoch's own random order.
 fn train_epoch(
     learner: &mut Learner,
     optimizer: &mut dyn Optimizer,
     training: &Training,
     settings: &TrainSettings,
+    state: &mut State,
     epoch: usize,
-) -> Result<(f64, f64)> {
+    keep: &mut dyn FnMut(&Learner, &dyn Optimizer, &State) -> Result<()>,
+) -> Result<()> {
     let mut rows = training.train.0.clone();
     rows.shuffle(&mut seed::stream(training.seed, &format!("order/{epoch}")));
-    seed::seed_torch(training.seed, &format!("dropout/{epoch}"));
     let mut batches: Vec<&[usize]> = rows.chunks(settings.batch_size).collect();
     if settings.drop_last && batches.len() > 1 {
         batches.retain(|batch| batch.len() == settings.batch_size);
     }
+    let steps: Vec<&[&[usize]]> = batches.chunks(settings.accumulate).collect();
+    while state.within.steps < steps.len() {
+        interrupt::check()?;
+        let step = state.within.steps;
+        seed::seed_torch(training.seed, &format!("dropout/{epoch}/{step}"));
+        let passed = (epoch - 1) as f64 + step as f64 / steps.len() as f64;
+        let place = Place { epoch, passed };
+        let loss = take_step(learner, optimizer, training, settings, &mut state.scale, &place, steps[step])
+            .with_context(|| format!("epoch {epoch}, step {} of {}; no weight was changed in it", step + 1, steps.len()))?;
+        let samples: usize = steps[step].iter().map(|batch| batch.len()).sum();
+        state.within =
+            Within { steps: step + 1, loss_sum: state.within.loss_sum + loss * samples as f64, samples: state.within.samples + samples };
+        keep(learner, optimizer, state)?;
+    }
+    Ok(())
+}
+
+/// Where a step stands in time.
+struct Place {
+    /// From 1.
+    epoch: usize,
+    /// Epochs passed, with fraction.
+    passed: f64,
+}
+
+/// Forward and backward of some batches, then one step of the model and one of the loss; returns the mean loss.
+fn take_step(
+    learner: &mut Learner,
+    optimizer: &mut dyn Optimizer,
+    training: &Training,
+    settings: &TrainSettings,
+    scale: &mut LossScale,
+    place: &Place,
+    batches: &[&[usize]],
+) -> Result<f64> {
     let views = learner.loss.views();
     // Equal views would teach nothing: a loss of several views gets random ones whatever the setting.
-    let augment = (settings.augment || views > 1).then_some(Augment { seed: training.seed, epoch, views });
-    let initial_rate = settings.optimizer.learning_rate();
-    let mut sum = Tensor::zeros([1], (Kind::Double, training.device));
-    let mut first_rate = None;
-    for (index, rows) in batches.iter().enumerate() {
-        interrupt::check()?;
-        let passed = (epoch - 1) as f64 + index as f64 / batches.len() as f64;
-        let rate_share = settings.schedule.share(passed, settings.epochs);
-        first_rate.get_or_insert(initial_rate * rate_share);
+    let augment = (settings.augment || views > 1).then_some(Augment { seed: training.seed, epoch: place.epoch, views });
+    let samples: usize = batches.iter().map(|batch| batch.len()).sum();
+    let mut mean = 0.0;
+    let mut seen = None;
+    learner.model.before_step(place.passed / settings.epochs as f64);
+    optimizer.zero_gradients();
+    for rows in batches {
         let batch = training.dataset.batch(&rows.repeat(views), augment, training.device)?;
-        learner.model.before_step(passed / settings.epochs as f64);
-        let (output, regularisers) = learner.model.forward_step(&batch);
-        let objective = learner.loss.forward(&output, &batch.targets).total;
-        let total = learner.model.total(&objective, &regularisers);
-        optimizer.zero_gradients();
-        total.backward();
+        let (output, own) = tch::autocast(settings.precision == Precision::Mixed, || learner.model.forward_step(&batch));
+        let terms = learner.model.total(learner.loss.forward(&output, &batch.targets), own);
+        let value = terms.total.double_value(&[]);
+        if !value.is_finite() {
+            return Err(finite::diagnose(settings.loss.name(), training.dataset, &batch, &output, &terms));
+        }
+        let share = rows.len() as f64 / samples as f64;
+        // METHOD: gradients of the batches are averaged by samples, so that a loss that is a mean over samples does not see the cut.
+        (terms.total * (share * scale.factor)).backward();
+        mean += value * share;
+        seen = Some(batch);
+    }
+    let moment = Moment {
+        epoch: place.epoch,
+        epochs: settings.epochs,
+        rate_share: settings.schedule.share_without_warm_up(place.passed, settings.epochs),
+    };
+    if scale.unscale(settings.precision, optimizer) {
         if settings.clip > 0.0 {
             optimizer.clip_gradients(settings.clip);
         }
-        optimizer.step(initial_rate * rate_share);
+        optimizer.step(settings.optimizer.learning_rate() * settings.schedule.share(place.passed, settings.epochs));
         learner.model.after_step();
-        let moment = Moment { epoch, epochs: settings.epochs, rate_share };
-        if learner.loss.wants_revision(&moment) {
-            let revised = no_grad(|| learner.model.forward(&batch, true));
-            learner.loss.revise(&revised, &batch.targets, &moment);
-        } else {
-            learner.loss.step(&moment);
-        }
-        sum += total.detach().to_kind(Kind::Double) * rows.len() as f64;
     }
-    let count: usize = batches.iter().map(|batch| batch.len()).sum();
-    let mean = sum.double_value(&[0]) / count as f64;
-    ensure!(mean.is_finite(), "the loss is {mean} in epoch {epoch}; lower the learning rate");
-    Ok((first_rate.unwrap_or(0.0), mean))
+    match seen.filter(|_| learner.loss.wants_revision(&moment)) {
+        Some(last) => {
+            let revised = no_grad(|| learner.model.forward(&last, true));
+            learner.loss.revise(&revised, &last.targets, &moment);
+        }
+        None => learner.loss.step(&moment),
+    }
+    Ok(mean)
 }
 
 fn refresh(learner: &mut Learner, training: &Training, settings: &TrainSettings) -> Result<()> {
+    if !learner.loss.wants_refresh() {
+        return Ok(());
+    }
     let swept = evaluate(learner, training.dataset, &training.train.0, settings.batch_size, training.device)?;
     learner.loss.refresh(&swept.output(training.device), &swept.targets.to_device(training.device));
     Ok(())

@@ -13,10 +13,14 @@ use crate::losses::{Loss, LossSettings, Site};
 use crate::model::{Model, ModelSettings};
 
 pub mod checkpoint;
+mod curves;
 pub mod evaluate;
+pub mod finite;
 pub mod fit;
 pub mod optimizers;
+pub mod precision;
 pub mod schedule;
+pub mod select;
 
 /// Settings of `[train]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,16 +30,27 @@ pub struct TrainSettings {
     pub data: crate::datasets::DataKind,
     /// Passes over the training set; 0 keeps the initial model, as a control.
     pub epochs: usize,
-    /// Bags or images a step.
+    /// Bags or images in a batch.
     pub batch_size: usize,
+    /// Batches whose gradients are averaged into one step, so that a step sees `batch-size × accumulate` samples.
+    pub accumulate: usize,
     /// Whether an incomplete last batch is left out.
     pub drop_last: bool,
     /// Largest L2 norm of the gradient; 0 for no limit.
     pub clip: f64,
     /// Random changes of training images.
     pub augment: bool,
+    /// Precision of the model's forward and backward pass.
+    pub precision: precision::Precision,
     /// Epochs between two validations.
     pub validate_every: usize,
+    /// What the best epoch is chosen by, on the validation rows.
+    pub select: select::Metric,
+    /// When to end before the last epoch, by the same metric.
+    pub early_stop: select::EarlyStop,
+    /// Epochs between two points of the curves (accuracy, CMI, Γ, NCMI); 0 for none. With validation rows, those of the
+    /// validated epochs.
+    pub curves_every: usize,
     /// The model.
     pub model: ModelSettings,
     /// The objective.
@@ -52,10 +67,15 @@ impl Default for TrainSettings {
             data: crate::datasets::DataKind::Bags,
             epochs: 50,
             batch_size: 8,
+            accumulate: 1,
             drop_last: false,
             clip: 5.0,
             augment: false,
+            precision: precision::Precision::default(),
             validate_every: 1,
+            select: select::Metric::default(),
+            early_stop: select::EarlyStop::default(),
+            curves_every: 1,
             model: ModelSettings::default(),
             loss: LossSettings::default(),
             optimizer: optimizers::OptimizerSettings::default(),
@@ -81,6 +101,8 @@ impl Learner {
     /// Settings that cannot work with these classes or this input.
     pub fn new(settings: &TrainSettings, input: Input, classes: usize, seed: u64, device: Device) -> Result<Self> {
         ensure!(settings.batch_size > 0, "train.batch-size must be at least 1");
+        ensure!(settings.accumulate > 0, "train.accumulate must be at least 1");
+        settings.precision.check(device)?;
         seed::seed_torch(seed, "initial-weights");
         let variables = VarStore::new(device);
         let model = Model::new(&settings.model, input, settings.loss.head(), classes as i64, &(variables.root() / "model"))?;

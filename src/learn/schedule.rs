@@ -16,12 +16,14 @@ crate::registry! {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Constant {}
 
-/// Half a cosine from 1 to 0 over all epochs, per step, after a linear warm-up.
+/// Half a cosine from 1 to 0 over all epochs after a linear warm-up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Cosine {
     /// Epochs of linear warm-up.
     pub warm_up: f64,
+    /// Whether the rate changes between epochs only, not with every step.
+    pub per_epoch: bool,
 }
 
 /// Multiplied by `factor` at each milestone epoch, effective from that epoch on (counted from 1), after a linear warm-up.
@@ -45,11 +47,22 @@ impl Default for MultiStep {
 impl ScheduleSettings {
     /// Share of the initial rate after `passed` epochs (fractional, from 0) of `epochs`.
     pub fn share(&self, passed: f64, epochs: usize) -> f64 {
+        let warm_up = match self {
+            Self::Constant(_) => 0.0,
+            Self::Cosine(Cosine { warm_up, .. }) | Self::MultiStep(MultiStep { warm_up, .. }) => *warm_up,
+        };
+        if passed < warm_up { passed / warm_up } else { self.share_without_warm_up(passed, epochs) }
+    }
+
+    /// [`Self::share`] for what is not warmed up, such as the centroids of NCMI; 1 during the warm-up.
+    pub fn share_without_warm_up(&self, passed: f64, epochs: usize) -> f64 {
         match self {
             Self::Constant(_) => 1.0,
-            Self::Cosine(Cosine { warm_up }) if passed < *warm_up => passed / warm_up,
-            Self::Cosine(Cosine { warm_up }) => 0.5 * (1.0 + (std::f64::consts::PI * (passed - warm_up) / (epochs as f64 - warm_up)).cos()),
-            Self::MultiStep(MultiStep { warm_up, .. }) if passed < *warm_up => passed / warm_up,
+            Self::Cosine(Cosine { warm_up, per_epoch }) => {
+                let passed = if *per_epoch { passed.floor() } else { passed };
+                let done = ((passed - warm_up) / (epochs as f64 - warm_up)).max(0.0);
+                0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+            }
             Self::MultiStep(MultiStep { milestones, factor, .. }) => {
                 factor.powi(milestones.iter().filter(|&&milestone| passed + 1.0 >= milestone as f64).count() as i32)
             }
@@ -70,6 +83,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cosine_per_epoch_holds_still_within_one() {
+        let schedule = ScheduleSettings::Cosine(Cosine { warm_up: 2.0, per_epoch: true });
+        assert_eq!((schedule.share(0.0, 10), schedule.share(1.0, 10), schedule.share(2.0, 10)), (0.0, 0.5, 1.0));
+        assert_eq!(schedule.share(6.0, 10), schedule.share(6.9, 10));
+        assert!((schedule.share(6.0, 10) - 0.5).abs() < 1e-12);
+        assert_eq!(schedule.share_without_warm_up(0.0, 10), 1.0);
+    }
+
+    #[test]
     fn steps_take_effect_at_the_milestone_epoch() {
         let schedule = ScheduleSettings::MultiStep(MultiStep { factor: 0.2, warm_up: 1.0, ..Default::default() });
         let rate = |epoch: f64| 0.1 * schedule.share(epoch - 1.0, 200);
@@ -78,5 +100,6 @@ mod tests {
         {
             assert!((rate(epoch) - expected).abs() < 1e-12, "epoch {epoch}");
         }
+        assert_eq!(schedule.share_without_warm_up(0.5, 200), 1.0, "centroids are not warmed up");
     }
 }

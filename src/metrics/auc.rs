@@ -6,58 +6,64 @@ use super::classification::mean;
 
 /// One-vs-rest areas of a scored data set and of any multiset of its rows.
 #[derive(Debug)]
-pub struct OneVsRest<'a> {
-    labels: &'a [usize],
-    probabilities: &'a [Vec<f64>],
-    /// `[C][N]`: rows by ascending score of the class.
-    order: Vec<Vec<u32>>,
+pub struct OneVsRest {
+    rows: usize,
+    /// `[C][N]`: by ascending score of the class.
+    order: Vec<Vec<Place>>,
 }
 
-impl<'a> OneVsRest<'a> {
+/// One row's place in the order of a class.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    row: u32,
+    /// Whether the row is of the class.
+    positive: bool,
+    /// Whether the next row scores higher.
+    ends_level: bool,
+}
+
+impl OneVsRest {
     /// `labels [N]`, `probabilities [N][C]`, finite.
-    pub fn new(labels: &'a [usize], probabilities: &'a [Vec<f64>]) -> Self {
+    pub fn new(labels: &[usize], probabilities: &[Vec<f64>]) -> Self {
         let classes = probabilities.first().map_or(0, Vec::len);
         let sorted = |class: usize| {
             let mut rows: Vec<u32> = (0..labels.len() as u32).collect();
             rows.sort_by(|&a, &b| probabilities[a as usize][class].total_cmp(&probabilities[b as usize][class]));
-            rows
+            let place = |at: usize| Place {
+                row: rows[at],
+                positive: labels[rows[at] as usize] == class,
+                ends_level: rows.get(at + 1).is_none_or(|&n| probabilities[n as usize][class] != probabilities[rows[at] as usize][class]),
+            };
+            (0..rows.len()).map(place).collect()
         };
-        Self { labels, probabilities, order: (0..classes).map(sorted).collect() }
+        Self { rows: labels.len(), order: (0..classes).map(sorted).collect() }
     }
 
     /// Area per class `[C]` over all rows; `None` for a class without samples, or without samples of other classes.
     pub fn per_class(&self) -> Vec<Option<f64>> {
-        self.weighted(&vec![1; self.labels.len()])
+        self.per_class_of(&vec![1; self.rows])
     }
 
-    /// Area per class over `rows`, where a row may occur several times.
-    pub fn per_class_of(&self, rows: &[usize]) -> Vec<Option<f64>> {
-        let mut times = vec![0; self.labels.len()];
-        for &row in rows {
-            times[row] += 1;
-        }
-        self.weighted(&times)
+    /// Area per class of the table in which row i stands `times[i]` times; `times [N]`.
+    pub fn per_class_of(&self, times: &[u32]) -> Vec<Option<f64>> {
+        self.order.iter().map(|order| area(order, times)).collect()
     }
+}
 
-    fn weighted(&self, times: &[u32]) -> Vec<Option<f64>> {
-        self.order.iter().enumerate().map(|(class, order)| self.area(class, order, times)).collect()
-    }
-
-    /// Σ over positives of (negatives below + ½ negatives level) / (positives · negatives).
-    fn area(&self, class: usize, order: &[u32], times: &[u32]) -> Option<f64> {
-        let (mut pairs, mut positives, mut negatives) = (0.0, 0.0, 0.0);
-        for level in order.chunk_by(|&a, &b| self.probabilities[a as usize][class] == self.probabilities[b as usize][class]) {
-            let (mut positive, mut negative) = (0.0, 0.0);
-            for &row in level {
-                let side = if self.labels[row as usize] == class { &mut positive } else { &mut negative };
-                *side += f64::from(times[row as usize]);
-            }
+/// Σ over positives of (negatives below + ½ negatives level) / (positives · negatives).
+fn area(order: &[Place], times: &[u32]) -> Option<f64> {
+    let (mut pairs, mut positives, mut negatives) = (0.0, 0.0, 0.0);
+    let (mut positive, mut negative) = (0.0, 0.0);
+    for place in order {
+        *(if place.positive { &mut positive } else { &mut negative }) += f64::from(times[place.row as usize]);
+        if place.ends_level {
             pairs += positive * (negatives + negative / 2.0);
             positives += positive;
             negatives += negative;
+            (positive, negative) = (0.0, 0.0);
         }
-        (positives > 0.0 && negatives > 0.0).then(|| pairs / (positives * negatives))
     }
+    (positives > 0.0 && negatives > 0.0).then(|| pairs / (positives * negatives))
 }
 
 /// Unweighted mean of the defined areas; NaN if none is.
@@ -106,10 +112,10 @@ mod tests {
     #[test]
     fn a_multiset_of_rows_equals_the_table_it_spells_out() {
         let (labels, probabilities) = example();
-        let rows = [0, 0, 3, 5, 4, 1, 1];
+        let (rows, times) = ([0, 0, 3, 5, 4, 1, 1], [2, 2, 0, 1, 1, 1]);
         let spelt_labels: Vec<usize> = rows.iter().map(|&row| labels[row]).collect();
         let spelt: Vec<Vec<f64>> = rows.iter().map(|&row| probabilities[row].clone()).collect();
-        assert_eq!(OneVsRest::new(&labels, &probabilities).per_class_of(&rows), OneVsRest::new(&spelt_labels, &spelt).per_class());
+        assert_eq!(OneVsRest::new(&labels, &probabilities).per_class_of(&times), OneVsRest::new(&spelt_labels, &spelt).per_class());
     }
 
     #[test]

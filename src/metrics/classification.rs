@@ -70,24 +70,27 @@ impl Confusion {
 
     /// 2 TP / (2 TP + FP + FN) per class, 0 where the class neither occurs nor is predicted.
     pub fn f1_per_class(&self) -> Vec<f64> {
-        self.per_class(|right, truth, predicted| rate(2 * right, truth + predicted))
+        self.per_class(f1)
     }
 
     /// Mean F1 of the classes in the set; NaN without samples.
     pub fn macro_f1(&self, over: LabelSet) -> f64 {
-        if self.total() == 0 {
-            return f64::NAN;
-        }
-        let (truth, predicted) = (self.true_counts(), self.predicted_counts());
-        let counts = |class: &usize| over == LabelSet::All || truth[*class] + predicted[*class] > 0;
-        let f1 = self.f1_per_class();
-        mean((0..f1.len()).filter(counts).map(|class| f1[class]))
+        self.macro_mean(&self.f1_per_class(), over)
     }
 
     /// Mean F1 weighted by the number of true samples; NaN without samples.
     pub fn weighted_f1(&self) -> f64 {
-        let truth = self.true_counts();
-        let sum: f64 = self.f1_per_class().iter().zip(&truth).map(|(f1, &count)| f1 * count as f64).sum();
+        self.weighted_mean(&self.f1_per_class())
+    }
+
+    /// Mean of a score per class `[C]` over the classes in the set; NaN without samples.
+    pub fn macro_mean(&self, per_class: &[f64], over: LabelSet) -> f64 {
+        macro_mean(per_class, &self.true_counts(), &self.predicted_counts(), over)
+    }
+
+    /// Mean of a score per class `[C]` weighted by the number of true samples; NaN without samples.
+    pub fn weighted_mean(&self, per_class: &[f64]) -> f64 {
+        let sum: f64 = per_class.iter().zip(self.true_counts()).map(|(score, count)| score * count as f64).sum();
         sum / self.total() as f64
     }
 
@@ -100,6 +103,48 @@ impl Confusion {
     fn per_class(&self, score: impl Fn(u64, u64, u64) -> f64) -> Vec<f64> {
         let (truth, predicted) = (self.true_counts(), self.predicted_counts());
         (0..truth.len()).map(|class| score(self.counts[class][class], truth[class], predicted[class])).collect()
+    }
+}
+
+/// `truth` and `predicted` count labels and predictions of each class `[C]`.
+fn macro_mean(per_class: &[f64], truth: &[u64], predicted: &[u64], over: LabelSet) -> f64 {
+    if truth.iter().all(|&count| count == 0) {
+        return f64::NAN;
+    }
+    let counts = |class: &usize| over == LabelSet::All || truth[*class] + predicted[*class] > 0;
+    mean((0..per_class.len()).filter(counts).map(|class| per_class[class]))
+}
+
+/// 2 TP / (2 TP + FP + FN), 0 where the class neither occurs nor is predicted.
+fn f1(right: u64, truth: u64, predicted: u64) -> f64 {
+    rate(2 * right, truth + predicted)
+}
+
+/// Decisions that are counted again and again, each time with other multiplicities of the rows: no matrix is built.
+#[derive(Debug, Clone, Copy)]
+pub struct Decisions<'a> {
+    /// `[N]`
+    pub labels: &'a [usize],
+    /// `[N]`
+    pub predicted: &'a [usize],
+    /// C.
+    pub classes: usize,
+}
+
+impl Decisions<'_> {
+    /// As [`Confusion::macro_f1`] of the table in which row i stands `times[i]` times; `times [N]`.
+    pub fn macro_f1(&self, times: &[u32], over: LabelSet) -> f64 {
+        let mut counts = vec![0u64; 3 * self.classes];
+        let (right, rest) = counts.split_at_mut(self.classes);
+        let (truth, predicted) = rest.split_at_mut(self.classes);
+        for ((&label, &decision), &times) in self.labels.iter().zip(self.predicted).zip(times) {
+            let times = u64::from(times);
+            truth[label] += times;
+            predicted[decision] += times;
+            right[label] += if label == decision { times } else { 0 };
+        }
+        let per_class: Vec<f64> = (0..self.classes).map(|class| f1(right[class], truth[class], predicted[class])).collect();
+        macro_mean(&per_class, truth, predicted, over)
     }
 }
 
@@ -153,6 +198,17 @@ mod tests {
         assert!((confusion.macro_f1(LabelSet::All) - 0.488_888_888_9).abs() < 1e-9);
         let invented = Confusion::new(&[0, 0, 1, 1], &[0, 2, 1, 1], 3);
         assert!((invented.macro_f1(LabelSet::Observed) - 0.555_555_555_6).abs() < 1e-9);
+    }
+
+    #[test]
+    fn multiplicities_equal_the_table_they_spell_out() {
+        let (labels, predicted, times) = ([0, 0, 1, 2, 1, 3], [0, 1, 1, 0, 2, 3], [2, 0, 3, 1, 1, 0]);
+        let pairs = (0..6).flat_map(|row| std::iter::repeat_n((labels[row], predicted[row]), times[row] as usize));
+        let (spelt, counted) = (Confusion::of(pairs, 4), Decisions { labels: &labels, predicted: &predicted, classes: 4 });
+        for over in [LabelSet::Observed, LabelSet::All] {
+            assert_eq!(counted.macro_f1(&times, over), spelt.macro_f1(over));
+        }
+        assert!(counted.macro_f1(&[0; 6], LabelSet::All).is_nan());
     }
 
     #[test]

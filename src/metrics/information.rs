@@ -58,6 +58,7 @@ impl From<&Concentration> for Information {
 }
 
 /// Sums over one class.
+#[derive(Debug, Clone)]
 struct Class {
     count: f64,
     /// Σ p, then the mean `[m]`.
@@ -68,16 +69,33 @@ struct Class {
     negative_entropy: f64,
 }
 
-/// Measures `distributions [N][m]` (rows sum to 1) under `labels [N]` with `classes` classes, in O(N·m + C·m) for every variant.
+/// First of two passes over samples that come in batches: class means and the sums behind every Γ, in O(C·m) memory.
 ///
-/// Classes without samples are left out, also of the divisor C.
-pub fn concentration(distributions: &[Vec<f64>], labels: &[usize], classes: usize, variant: Gamma) -> Concentration {
-    let width = distributions.first().map_or(0, Vec::len);
-    let samples = labels.len() as f64;
-    let empty = || Class { count: 0.0, mean: vec![0.0; width], log_sum: vec![0.0; width], negative_entropy: 0.0 };
-    let mut of: Vec<Class> = (0..classes).map(|_| empty()).collect();
-    for (p, &label) in distributions.iter().zip(labels) {
-        let class = &mut of[label];
+/// Two passes, because CMI is small: as a difference of whole entropies, which one pass could give, it would drown in rounding.
+/// The result does not depend on where batches end.
+#[derive(Debug, Clone)]
+pub struct Means {
+    classes: Vec<Class>,
+}
+
+/// Second of two passes, over the same samples: how far each lies from its class mean.
+#[derive(Debug, Clone)]
+pub struct Distances {
+    classes: Vec<Class>,
+    /// `[C]`: Σ KL(p ‖ s) and how many samples were added to it.
+    within: Vec<(f64, f64)>,
+}
+
+impl Means {
+    /// For distributions over `width` (m) outcomes.
+    pub fn new(classes: usize, width: usize) -> Self {
+        let empty = Class { count: 0.0, mean: vec![0.0; width], log_sum: vec![0.0; width], negative_entropy: 0.0 };
+        Self { classes: vec![empty; classes] }
+    }
+
+    /// Adds a sample: its distribution `p [m]`, which sums to 1, and its class.
+    pub fn add(&mut self, p: &[f64], label: usize) {
+        let class = &mut self.classes[label];
         class.count += 1.0;
         class.negative_entropy += dot_log(p, p);
         for ((mean, log_sum), &p) in class.mean.iter_mut().zip(&mut class.log_sum).zip(p) {
@@ -85,29 +103,62 @@ pub fn concentration(distributions: &[Vec<f64>], labels: &[usize], classes: usiz
             *log_sum += p.max(FLOOR).ln();
         }
     }
-    for class in of.iter_mut().filter(|class| class.count > 0.0) {
-        class.mean.iter_mut().for_each(|mean| *mean /= class.count);
+
+    /// Ends the first pass.
+    pub fn finish(self) -> Distances {
+        let mut classes = self.classes;
+        for class in classes.iter_mut().filter(|class| class.count > 0.0) {
+            class.mean.iter_mut().for_each(|mean| *mean /= class.count);
+        }
+        let within = vec![(0.0, 0.0); classes.len()];
+        Distances { classes, within }
+    }
+}
+
+impl Distances {
+    /// Adds a sample again.
+    pub fn add(&mut self, p: &[f64], label: usize) {
+        let (sum, count) = &mut self.within[label];
+        *sum += divergence(p, &self.classes[label].mean);
+        *count += 1.0;
     }
 
-    // Σ over a class of KL(p ‖ s), sample by sample: the result is small and would drown in sums of whole entropies.
-    let mut within = vec![0.0; classes];
-    for (p, &label) in distributions.iter().zip(labels) {
-        within[label] += divergence(p, &of[label].mean);
-    }
-    let cmi_per_class = of.iter().zip(&within).map(|(class, sum)| (class.count > 0.0).then(|| sum / class.count)).collect();
-    let cmi = within.iter().sum::<f64>() / samples;
+    /// What both passes found. Classes without samples are left out, also of the divisor C.
+    ///
+    /// # Panics
+    /// The second pass saw other samples than the first.
+    pub fn measure(&self, variant: Gamma) -> Concentration {
+        let again = self.within.iter().map(|(_, count)| *count);
+        assert!(again.eq(self.classes.iter().map(|class| class.count)), "both passes must see the same samples");
+        let samples: f64 = self.classes.iter().map(|class| class.count).sum();
+        let per_class = |(class, (sum, _)): (&Class, &(f64, f64))| (class.count > 0.0).then(|| sum / class.count);
+        let cmi_per_class = self.classes.iter().zip(&self.within).map(per_class).collect();
+        let cmi = self.within.iter().map(|(sum, _)| sum).sum::<f64>() / samples;
 
-    let present: Vec<&Class> = of.iter().filter(|class| class.count > 0.0).collect();
-    let gamma = if present.len() < 2 { 0.0 } else { separation(&present, samples, variant) };
-    let undefined = match present.len() {
-        0 => Some("there are no samples"),
-        1 => Some("all samples are of one class: there is no separation to divide by"),
-        _ if gamma <= 0.0 => Some("the classes' distributions are equal: there is no separation to divide by"),
-        _ => None,
-    };
-    let ncmi = if undefined.is_none() { cmi / gamma } else { f64::NAN };
-    let centroids = of.into_iter().map(|class| (class.count > 0.0).then_some(class.mean)).collect();
-    Concentration { centroids, cmi, cmi_per_class, gamma, ncmi, undefined, variant }
+        let present: Vec<&Class> = self.classes.iter().filter(|class| class.count > 0.0).collect();
+        let gamma = if present.len() < 2 { 0.0 } else { separation(&present, samples, variant) };
+        let undefined = match present.len() {
+            0 => Some("there are no samples"),
+            1 => Some("all samples are of one class: there is no separation to divide by"),
+            _ if gamma <= 0.0 => Some("the classes' distributions are equal: there is no separation to divide by"),
+            _ => None,
+        };
+        let ncmi = if undefined.is_none() { cmi / gamma } else { f64::NAN };
+        let centroids = self.classes.iter().map(|class| (class.count > 0.0).then(|| class.mean.clone())).collect();
+        Concentration { centroids, cmi, cmi_per_class, gamma, ncmi, undefined, variant }
+    }
+}
+
+/// Measures `distributions [N][m]` (rows sum to 1) under `labels [N]` with `classes` classes, in O(N·m + C·m) time for every
+/// variant. For samples that do not fit into memory together: [`Means`], then [`Distances`].
+///
+/// Classes without samples are left out, also of the divisor C.
+pub fn concentration(distributions: &[Vec<f64>], labels: &[usize], classes: usize, variant: Gamma) -> Concentration {
+    let mut means = Means::new(classes, distributions.first().map_or(0, Vec::len));
+    distributions.iter().zip(labels).for_each(|(p, &label)| means.add(p, label));
+    let mut distances = means.finish();
+    distributions.iter().zip(labels).for_each(|(p, &label)| distances.add(p, label));
+    distances.measure(variant)
 }
 
 /// Sums over pairs of different classes are sums over all pairs less those within a class, and both factor.
@@ -164,6 +215,61 @@ mod tests {
         let within = concentration(&rows, &labels, 3, Gamma::Centroid).cmi_per_class;
         assert!((within[0].unwrap() - (0.007_246_87 + 0.006_670_84) / 2.0).abs() < 1e-8);
         assert_eq!(within[2], Some(0.0), "a class of one sample contributes nothing");
+    }
+
+    /// Every definition spelt out over samples and pairs of samples.
+    fn by_definition(rows: &[Vec<f64>], labels: &[usize], classes: usize, variant: Gamma) -> (f64, f64) {
+        let (n, width) = (rows.len() as f64, rows[0].len());
+        let members = |class: usize| rows.iter().zip(labels).filter(move |(_, label)| **label == class).map(|(row, _)| row);
+        let present: Vec<usize> = (0..classes).filter(|&class| members(class).count() > 0).collect();
+        let mean = |class: usize| (0..width).map(|k| members(class).map(|p| p[k]).sum::<f64>() / members(class).count() as f64).collect();
+        let means: Vec<Vec<f64>> = (0..classes).map(mean).collect();
+        let kl = |p: &[f64], q: &[f64]| p.iter().zip(q).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
+        let entropy = |p: &[f64], q: &[f64]| -p.iter().zip(q).map(|(p, q)| p * q.ln()).sum::<f64>();
+        let cmi = rows.iter().zip(labels).map(|(p, &label)| kl(p, &means[label])).sum::<f64>() / n;
+        let pairs = |term: &dyn Fn(&[f64], &[f64]) -> f64| {
+            let apart = |i: usize| (0..rows.len()).filter(move |&j| labels[i] != labels[j]).map(move |j| (i, j));
+            (0..rows.len()).flat_map(apart).map(|(i, j)| term(&rows[i], &rows[j])).sum::<f64>() / (n * n)
+        };
+        let gamma = match variant {
+            Gamma::Centroid => {
+                let others =
+                    |(p, label): (&Vec<f64>, &usize)| present.iter().filter(|c| *c != label).map(|&c| kl(&means[c], p)).sum::<f64>();
+                rows.iter().zip(labels).map(others).sum::<f64>() / (n * present.len() as f64)
+            }
+            Gamma::PairCrossEntropy => pairs(&entropy),
+            Gamma::PairDivergence => pairs(&kl),
+        };
+        (cmi, gamma)
+    }
+
+    #[test]
+    fn batches_give_what_the_definitions_give() {
+        // Class 3 of 5 never occurs; rows of 6 positive numbers are scaled to sum 1.
+        let labels: Vec<usize> = (0..40).map(|i| [0, 1, 2, 4][i * i % 7 % 4]).collect();
+        let odds = |i: usize, k: usize| 0.05 + ((i * 13 + k * 7) % 11) as f64 + if k == labels[i] { 9.0 } else { 0.0 };
+        let row = |i: usize| (0..6).map(|k| odds(i, k) / (0..6).map(|k| odds(i, k)).sum::<f64>()).collect();
+        let rows: Vec<Vec<f64>> = (0..40).map(row).collect();
+        let mut means = Means::new(5, 6);
+        let batches = || rows.chunks(7).zip(labels.chunks(7)).map(|(rows, labels)| rows.iter().zip(labels));
+        batches().flatten().for_each(|(p, &label)| means.add(p, label));
+        let mut distances = means.finish();
+        batches().flatten().for_each(|(p, &label)| distances.add(p, label));
+        for variant in [Gamma::Centroid, Gamma::PairCrossEntropy, Gamma::PairDivergence] {
+            let (found, (cmi, gamma)) = (distances.measure(variant), by_definition(&rows, &labels, 5, variant));
+            assert!((found.cmi - cmi).abs() < 1e-13 && (found.gamma - gamma).abs() < 1e-12, "{found:?} {cmi} {gamma}");
+            assert_eq!(found, concentration(&rows, &labels, 5, variant));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "both passes must see the same samples")]
+    fn a_second_pass_over_other_samples_is_a_bug() {
+        let mut means = Means::new(2, 2);
+        means.add(&[0.5, 0.5], 0);
+        let mut distances = means.finish();
+        distances.add(&[0.5, 0.5], 1);
+        distances.measure(Gamma::Centroid);
     }
 
     #[test]

@@ -1,9 +1,14 @@
-//! How frozen embeddings are judged: a linear probe, and the comparison with class centroids.
+//! How frozen embeddings are judged: a linear probe, nearest neighbours, and the comparison with class centroids.
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::bootstrap::{Bounds, RESAMPLES};
+
 pub mod centroid;
+pub mod decide;
+pub mod knn;
 pub mod linear;
+mod selection;
 
 /// Settings of `[probe]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,13 +20,24 @@ pub struct ProbeSettings {
     pub group: String,
     /// Resamples of the bootstrap.
     pub resamples: usize,
+    /// How the bounds of intervals are read off the resamples.
+    pub interval: Bounds,
     /// The linear probe.
     pub linear: linear::LinearProbeSettings,
+    /// Nearest neighbours.
+    pub knn: knn::KnnSettings,
 }
 
 impl Default for ProbeSettings {
     fn default() -> Self {
-        Self { checkpoint: Checkpoint::Best, group: String::new(), resamples: 2000, linear: linear::LinearProbeSettings::default() }
+        Self {
+            checkpoint: Checkpoint::Best,
+            group: String::new(),
+            resamples: RESAMPLES,
+            interval: Bounds::Percentile,
+            linear: linear::LinearProbeSettings::default(),
+            knn: knn::KnnSettings::default(),
+        }
     }
 }
 

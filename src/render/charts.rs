@@ -31,7 +31,7 @@ pub(super) struct Bar {
     pub interval: Interval,
     /// Colour, from 0.
     pub series: usize,
-    /// Shape of the marker: 0 disc, 1 square, 2 triangle.
+    /// Shape of the marker: 0 disc, 1 square, 2 triangle, 3 diamond.
     pub shape: usize,
 }
 
@@ -93,7 +93,8 @@ pub(super) fn forest(bars: &[Bar], alt: &str) -> Result<String> {
             match bar.shape {
                 0 => chart.draw_series([at + Circle::new((0, 0), 5, fill)]).map(drop),
                 1 => chart.draw_series([at + Rectangle::new([(-5, -5), (5, 5)], fill)]).map(drop),
-                _ => chart.draw_series([at + Polygon::new(vec![(0, -6), (6, 5), (-6, 5)], fill)]).map(drop),
+                2 => chart.draw_series([at + Polygon::new(vec![(0, -6), (6, 5), (-6, 5)], fill)]).map(drop),
+                _ => chart.draw_series([at + Polygon::new(vec![(0, -6), (6, 0), (0, 6), (-6, 0)], fill)]).map(drop),
             }
             .map_err(plain)?;
         }

@@ -10,8 +10,10 @@ pub mod names;
 mod page;
 mod tables;
 pub mod text;
+mod training;
 
 pub use page::page;
+pub use training::training_curves;
 
 /// All that the page shows.
 #[derive(Debug)]

@@ -20,8 +20,18 @@ pub fn recipe_and_decision(loss: &str, epochs: usize, decision: Decision) -> Str
     match decision {
         Decision::Lp => format!("{name}{joint}LP"),
         Decision::Cc => format!("{name}{joint}CC"),
+        Decision::Knn => format!("{name}{joint}kNN"),
         Decision::Own if loss == "supcon" => format!("{name}, nearest class mean"),
         Decision::Own => format!("{name}, its own head"),
+    }
+}
+
+/// `= 0.012`, `< 0.001`: what follows a p; `None` where there was no test.
+pub fn p_value(p: f64) -> Option<String> {
+    match p {
+        p if p.is_nan() => None,
+        p if p < 0.001 => Some("< 0.001".to_owned()),
+        p => Some(format!("= {p:.3}")),
     }
 }
 
@@ -73,6 +83,7 @@ mod tests {
     fn the_papers_words() {
         assert_eq!(recipe_and_decision("ncmi", 50, Decision::Lp), "NCMI-LP");
         assert_eq!(recipe_and_decision("cross-entropy", 50, Decision::Lp), "CE+LP");
+        assert_eq!(recipe_and_decision("cross-entropy", 50, Decision::Knn), "CE+kNN");
         assert_eq!(recipe_and_decision("ncmi", 0, Decision::Lp), "untrained+LP");
         assert_eq!(setting("holdout", "none", "resnet18"), "holdout · resnet18");
         assert_eq!((signed(-0.0104), count(1, "seed"), score(f64::NAN)), ("−0.010".into(), "1 seed".into(), "–".into()));

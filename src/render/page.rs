@@ -36,6 +36,7 @@ pub fn page(page: &Page) -> Result<String> {
                 @if !page.pooled.differences.is_empty() {
                     h3 { "Differences on the same slides" }
                     (tables::differences(&page.pooled.differences))
+                    @if !page.pooled.test.is_empty() { p.lead { (page.pooled.test) "." } }
                 }
                 @if !information.is_empty() {
                     h3 { "How concentrated the outputs are" }

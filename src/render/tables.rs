@@ -34,7 +34,7 @@ pub(super) fn scores(rows: &[&Row]) -> Markup {
                 th.number scope="col" { "Macro-F1 " span.unit { "95 % interval" } }
                 th.number scope="col" { "Macro-AUC " span.unit { "95 % interval" } }
                 th.number scope="col" { "Accuracy" }
-                th.number scope="col" { "Seeds " span.unit { "F1 from–to" } }
+                th.number scope="col" { "Seeds " span.unit { "F1 sd, from–to" } }
                 th.number scope="col" { "Folds" }
                 th.number scope="col" { "Slides " span.unit { "patients" } }
             } }
@@ -56,7 +56,9 @@ fn score_line(row: &Row, label: bool) -> Markup {
             span.under { "without " (names::count(row.auc_classes_undefined, "class")) }
         } }
         td.number { (names::score(row.accuracy)) }
-        td.number { (row.seeds) @if row.seeds > 1 && least <= most { " " span.bounds { (names::score(least)) "–" (names::score(most)) } } }
+        td.number { (row.seeds) @if row.seeds > 1 && least <= most { " " span.bounds {
+            @if row.macro_f1_sd_over_seeds.is_finite() { "± " (names::score(row.macro_f1_sd_over_seeds)) ", " } (names::score(least)) "–" (names::score(most))
+        } } }
         td.number {
             @if row.folds < row.folds_expected { strong.warn { (row.folds) " of " (row.folds_expected) } } @else { (row.folds) }
         }
@@ -71,6 +73,7 @@ pub(super) fn differences(all: &[Difference]) -> Markup {
                 th scope="col" { "Comparison" }
                 th.number scope="col" { "Macro-F1 " span.unit { "each" } }
                 th.number scope="col" { "Difference " span.unit { "95 % interval" } }
+                th.number scope="col" { "p " span.unit { "as said below" } }
                 th.number scope="col" { "Macro-AUC, difference" }
                 th.number scope="col" { "Seeds" }
                 th.number scope="col" { "Slides " span.unit { "patients" } }
@@ -79,6 +82,7 @@ pub(super) fn differences(all: &[Difference]) -> Markup {
                 th scope="row" { (one.first) " − " (one.second) span.under { (one.setting) } }
                 td.number { (names::score(one.first_macro_f1)) ", " (names::score(one.second_macro_f1)) }
                 td.number.strong { (signed(&one.macro_f1)) }
+                td.number { (names::p_value(one.p_adjusted).unwrap_or_else(|| "–".to_owned()).trim_start_matches("= ")) }
                 td.number { (signed(&one.macro_auc)) }
                 td.number { (one.seeds) }
                 td.number { (one.slides) " " span.bounds { (one.patients) } }

@@ -1,7 +1,8 @@
-//! The score table for a terminal or a pipe.
+//! Score tables for a terminal or a pipe.
 
 use crate::render::names;
 use crate::store::pooled::{Pooled, Row};
+use crate::store::scores::{Decision, ScoreFile, Selection};
 
 /// Verdict, then one line for each row, aligned; ends with a line break.
 pub fn table(pooled: &Pooled) -> String {
@@ -18,14 +19,7 @@ pub fn table(pooled: &Pooled) -> String {
         ]
     };
     let lines: Vec<_> = std::iter::once(head).chain(pooled.rows.iter().map(cells)).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
-    let mut text = format!("{}\n\n", pooled.verdict);
-    for line in &lines {
-        let padded: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
-    }
+    let mut text = format!("{}\n\n{}", pooled.verdict, aligned(&lines));
     for note in &pooled.notes {
         text.push_str(&format!("\nnote: {note}"));
     }
@@ -33,4 +27,40 @@ pub fn table(pooled: &Pooled) -> String {
         text.push('\n');
     }
     text
+}
+
+/// One trained model under every decision rule: what was tested, then one line a rule, aligned; ends with a line break.
+pub fn decisions(scores: &ScoreFile) -> String {
+    let head = ["decision", "macro-F1", "macro-AUC"].map(str::to_owned);
+    let name = |decision: Decision| names::recipe_and_decision(&scores.loss, scores.epochs, decision);
+    let lines = Decision::ALL.into_iter().filter_map(|decision| {
+        let of = scores.decisions.get(&decision)?;
+        Some([name(decision), of.macro_f1.to_string(), of.macro_auc.to_string()])
+    });
+    let lines: Vec<_> = std::iter::once(head).chain(lines).collect();
+    let chosen = |(decision, selection): (&Decision, &Selection)| {
+        let values: Vec<String> = selection.chosen.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let score = selection.validation_macro_f1.map_or_else(String::new, |f1| format!(" ({f1:.3}, best of {})", selection.candidates));
+        format!("{}: {}, chosen by {}{score}\n", name(*decision), values.join(", "), selection.by)
+    };
+    let chosen: String = scores.selections.iter().map(chosen).collect();
+    let labels = if scores.labels == "true" { String::new() } else { format!(" with labels {}", scores.labels) };
+    format!(
+        "test rows{labels}: {}, of {}; {} checkpoint\n\n{}\nintervals: {}\n{chosen}",
+        names::crowd(scores.slides, scores.patients, &scores.aggregator),
+        scores.split.name,
+        scores.checkpoint,
+        aligned(&lines),
+        scores.interval,
+    )
+}
+
+fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |cells: &[String; N]| {
+        let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        padded.join("  ").trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(line).collect()
 }

@@ -1,4 +1,4 @@
-//! `wsi probe`: a trained model is judged once on its test rows, by a linear probe, by its own rule and by centroid comparison.
+//! `wsi probe`: a trained model is judged once on its test rows, by every decision rule.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,15 @@ use super::data::Data;
 use crate::config::Config;
 use crate::datasets::cohort::CohortSettings;
 use crate::datasets::{DataKind, Dataset};
-use crate::learn::evaluate::{Evaluated, evaluate, macro_scores, rows};
+use crate::learn::evaluate::rows;
 use crate::learn::{Learner, checkpoint};
 use crate::metrics::auc::{OneVsRest, macro_mean, undefined};
-use crate::metrics::bootstrap;
-use crate::metrics::classification::{Confusion, LabelSet, argmax};
+use crate::metrics::bootstrap::Bootstrap;
+use crate::metrics::classification::{Decisions, LabelSet, argmax};
 use crate::metrics::information::{Gamma, concentration};
-use crate::probes::centroid::CentroidComparison;
-use crate::probes::linear::LinearProbe;
-use crate::probes::{Checkpoint, ProbeSettings};
+use crate::metrics::panel::{Scored, panel};
+use crate::probes::Checkpoint;
+use crate::probes::decide::{Decided, Judging, decide};
 use crate::store::predictions::{self, Prediction, Predictions};
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::scores::{Decision, DecisionScores, Information, SCHEMA, ScoreFile};
@@ -75,29 +75,32 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let best = settings.checkpoint == Checkpoint::Best && inputs.train.join(checkpoint::BEST).is_file();
     checkpoint::load(&inputs.train.join(if best { checkpoint::BEST } else { checkpoint::LAST }), &learner)?;
 
-    let see = |rows: &[usize]| evaluate(&learner, dataset, rows, trained.train.batch_size, machine.device);
-    let train = see(&split.train.0)?;
-    let test = see(&split.test.0)?;
-    let valid = if split.valid.0.is_empty() { None } else { Some(see(&split.valid.0)?) };
-    let probe = linear_probe(&train, valid.as_ref(), classes, settings, trained.seed)?;
-    let own = test.probabilities(&learner);
-    let mut by_rule = BTreeMap::from([(Decision::Lp, rows(&probe.probabilities(&test.embeddings)))]);
-    if learner.loss.decides_by_centroids() {
-        // An objective with centroids decides by centroid comparison: its own rule is no third one.
-        by_rule.insert(Decision::Cc, own);
-    } else {
-        let comparison = CentroidComparison::new(&train.log_distributions, &train.targets, classes);
-        by_rule.insert(Decision::Own, own);
-        by_rule.insert(Decision::Cc, rows(&comparison.probabilities(&test.log_distributions)));
-    }
+    let judging = Judging {
+        learner: &learner,
+        dataset,
+        split: &split,
+        seed: trained.seed,
+        trained_epochs: trained.train.epochs,
+        batch_size: trained.train.batch_size,
+        device: machine.device,
+    };
+    let Decided { by_rule, selections, linear: probe, test } = decide(&judging, settings)?;
 
     let targets = test.targets();
     let groups: Vec<String> = split.test.0.iter().map(|&row| dataset.groups()[row].clone()).collect();
-    let decisions: BTreeMap<Decision, DecisionScores> = by_rule
-        .iter()
-        .map(|(&decision, probabilities)| (decision, judge(&targets, probabilities, classes, &groups, settings.resamples, trained.seed)))
-        .collect();
+    let ids: Vec<String> = split.test.0.iter().map(|&row| dataset.ids()[row].clone()).collect();
+    let bootstrap = Bootstrap { bounds: settings.interval, resamples: settings.resamples, seed: trained.seed };
+    let decide = |(&decision, probabilities): (&Decision, &Vec<Vec<f64>>)| {
+        let scored = Scored { ids: &ids, classes: dataset.classes(), labels: &targets, probabilities };
+        let scores = judge(&scored, &groups, &bootstrap).with_context(|| format!("decision '{}'", decision.name()))?;
+        Ok((decision, scores))
+    };
+    let decisions: BTreeMap<Decision, DecisionScores> = by_rule.iter().map(decide).collect::<Result<_>>()?;
     predictions::write(&run.folder, dataset.classes(), &table(dataset, &split.test.0, &targets, by_rule))?;
+
+    let checkpoint = if best { "best" } else { "last" };
+    let origin = json!({"train": trained_summary.digest, "checkpoint": checkpoint, "selection": selections[&Decision::Lp]});
+    probe.write(&run.folder, dataset.classes(), &origin)?;
 
     let linear = &decisions[&Decision::Lp];
     let distributions = rows(&test.log_distributions.exp());
@@ -118,12 +121,13 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         aggregator: if trained.train.data == DataKind::Bags { trained.train.model.aggregator.name() } else { "none" }.to_owned(),
         encoder: encoder(&trained, &inputs.data)?,
         epochs: trained.train.epochs,
-        checkpoint: if best { "best" } else { "last" }.to_owned(),
+        checkpoint: checkpoint.to_owned(),
         group: settings.group.clone(),
         macro_f1: linear.macro_f1,
         macro_auc: linear.macro_auc,
+        selections,
         information: Some(Information::from(&concentration(&distributions, &targets, classes, Gamma::Centroid))),
-        interval: bootstrap::description(settings.resamples),
+        interval: bootstrap.description(),
         settings: json!({"train": trained, "probe": settings}),
         inputs: BTreeMap::from([("train".to_owned(), trained_summary.digest.clone())]).into_iter().chain(trained_summary.inputs).collect(),
         slides: targets.len(),
@@ -142,36 +146,26 @@ fn trained_config(folder: &Path) -> Result<Config> {
     Config::resolve(text.parse().with_context(|| format!("'{}' is damaged", path.display()))?)
 }
 
-/// With several learning rates, the one with the best macro-F1 on the validation rows; the first where there are none.
-fn linear_probe(train: &Evaluated, valid: Option<&Evaluated>, classes: usize, settings: &ProbeSettings, seed: u64) -> Result<LinearProbe> {
-    let fit = |rate: f64| LinearProbe::fit(&train.embeddings, &train.targets, classes, &settings.linear, rate, seed);
-    let rates = &settings.linear.learning_rates;
-    let first = *rates.first().context("probe.linear.learning-rates is empty")?;
-    let Some(valid) = valid.filter(|_| rates.len() > 1) else { return fit(first) };
-    let mut best: Option<(f64, LinearProbe)> = None;
-    for &rate in rates {
-        let probe = fit(rate)?;
-        let (f1, _) = macro_scores(&valid.targets(), &rows(&probe.probabilities(&valid.embeddings)), classes);
-        if best.as_ref().is_none_or(|(highest, _)| f1 > *highest) {
-            best = Some((f1, probe));
-        }
-    }
-    best.map(|(_, probe)| probe).context("probe.linear.learning-rates is empty")
-}
-
-fn judge(targets: &[usize], probabilities: &[Vec<f64>], classes: usize, groups: &[String], resamples: usize, seed: u64) -> DecisionScores {
-    let decided: Vec<usize> = probabilities.iter().map(|row| argmax(row)).collect();
-    let confusion = Confusion::new(targets, &decided, classes);
-    let ranking = OneVsRest::new(targets, probabilities);
-    let f1 =
-        |rows: &[usize]| Some(Confusion::of(rows.iter().map(|&row| (targets[row], decided[row])), classes).macro_f1(LabelSet::Observed));
-    DecisionScores {
-        macro_f1: bootstrap::clustered(groups, resamples, seed, f1),
-        macro_auc: bootstrap::clustered(groups, resamples, seed, |rows| Some(macro_mean(&ranking.per_class_of(rows)))),
+/// # Errors
+/// A score that is NaN or infinite, with the item's name: no decision follows from it.
+fn judge(scored: &Scored, groups: &[String], bootstrap: &Bootstrap) -> Result<DecisionScores> {
+    let &Scored { labels, probabilities, classes, .. } = scored;
+    let panel = panel(scored);
+    let Some(confusion) = panel.confusion else {
+        let what = scored.not_finite().unwrap_or_else(|| "there are no test samples".to_owned());
+        anyhow::bail!("{what}; train again with a lower learning rate, or give a split with test samples");
+    };
+    let predicted: Vec<usize> = probabilities.iter().map(|row| argmax(row)).collect();
+    let decisions = Decisions { labels, predicted: &predicted, classes: classes.len() };
+    let ranking = OneVsRest::new(labels, probabilities);
+    Ok(DecisionScores {
+        macro_f1: bootstrap.clustered(groups, |times| Some(decisions.macro_f1(times, LabelSet::Observed))),
+        macro_auc: bootstrap.clustered(groups, |times| Some(macro_mean(&ranking.per_class_of(times)))),
         per_class_f1: confusion.f1_per_class(),
         auc_classes_undefined: undefined(&ranking.per_class()),
         confusion: confusion.counts,
-    }
+        metrics: panel.figures,
+    })
 }
 
 fn table(dataset: &dyn Dataset, test: &[usize], targets: &[usize], by_rule: BTreeMap<Decision, Vec<Vec<f64>>>) -> Predictions {
@@ -199,4 +193,24 @@ fn encoder(trained: &Config, data: &Data) -> Result<String> {
     }
     let summary = run::summary(&data.data)?;
     Ok(summary.and_then(|s| s.figures["encoder"].as_str().map(str::to_owned)).unwrap_or_else(|| "unknown".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::bootstrap::Bounds;
+
+    #[test]
+    fn a_score_that_is_no_number_is_refused_by_name() {
+        let names = |of: [&str; 2]| of.map(str::to_owned);
+        let (ids, classes) = (names(["s1", "s2"]), names(["a", "b"]));
+        let bootstrap = Bootstrap { bounds: Bounds::Percentile, resamples: 10, seed: 0 };
+        let judged = |bad: f64| {
+            let probabilities = [vec![0.9, 0.1], vec![0.5, bad]];
+            judge(&Scored { ids: &ids, classes: &classes, labels: &[0, 1], probabilities: &probabilities }, &ids, &bootstrap)
+        };
+        assert!(judged(0.5).is_ok());
+        let error = judged(f64::NAN).unwrap_err().to_string();
+        assert!(error.contains("'s2' has a score of NaN for class 'b'") && error.contains("lower learning rate"), "{error}");
+    }
 }

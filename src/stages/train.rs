@@ -3,19 +3,28 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::Machine;
 pub use super::data::Data as Inputs;
 use crate::config::Config;
-use crate::learn::fit::{Training, fit};
+use crate::ground::interrupt::Interrupted;
+use crate::learn::fit::{State, Training, fit};
+use crate::learn::optimizers::Optimizer;
 use crate::learn::{Learner, checkpoint};
-use crate::store::history;
+use crate::render::training_curves;
 use crate::store::run::{Opened, Recipe, Run, Summary};
+use crate::store::{files, history};
 
-/// A killed run repeats at most this long and the epoch after it.
+/// A killed run repeats at most about this long; `WSI_SAVE_EVERY` (seconds) changes it. A matter of the machine, not of the result.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
+
+fn save_every() -> Result<Duration> {
+    let Ok(text) = std::env::var("WSI_SAVE_EVERY") else { return Ok(SAVE_EVERY) };
+    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    Ok(Duration::from_secs_f64(seconds.with_context(|| format!("WSI_SAVE_EVERY must be a number of seconds, not '{text}'"))?))
+}
 
 /// What identifies a training run.
 ///
@@ -44,26 +53,46 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     machine.use_threads_for(dataset.as_ref(), settings.batch_size)?;
     let mut learner = Learner::new(settings, dataset.input(), dataset.classes().len(), config.seed, machine.device)?;
     let mut optimizer = settings.optimizer.build(learner.parameters());
-    let mut state = checkpoint::resume(&run.folder, &learner, optimizer.as_mut())?;
-    if !state.history.is_empty() {
-        run.log("resume", json!({"epoch": state.history.len()}))?;
+    let mut state = checkpoint::resume(&run.folder, &learner, optimizer.as_mut(), settings.precision)?;
+    let mut noted = state.history.len();
+    if noted > 0 || state.within.steps > 0 {
+        run.log("resume", json!({"epochs": noted, "steps": state.within.steps}))?;
     }
     let training =
         Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: machine.device };
+    let every = save_every()?;
     let mut saved = Instant::now();
-    fit(&mut learner, optimizer.as_mut(), &training, settings, &mut state, &mut |learner, optimizer, state| {
-        if let Some(line) = state.history.last() {
+    let mut best_saved = state.best.as_ref().map(|(epoch, _)| *epoch);
+    let mut save = |learner: &Learner, optimizer: &dyn Optimizer, state: &State| {
+        let best = state.best.as_ref().map(|(epoch, _)| *epoch);
+        checkpoint::save(&run.folder, learner, optimizer, state, best != best_saved)?;
+        best_saved = best;
+        anyhow::Ok(())
+    };
+    let fitted = fit(&mut learner, optimizer.as_mut(), &training, settings, &mut state, &mut |learner, optimizer, state| {
+        if let Some(line) = state.history.last().filter(|_| state.history.len() > noted) {
             run.log("epoch", json!({"epoch": line.epoch, "train_loss": line.train_loss, "learning_rate": line.learning_rate}))?;
+            noted = state.history.len();
         }
-        if saved.elapsed() >= SAVE_EVERY {
-            checkpoint::save(&run.folder, learner, optimizer, state)?;
+        if saved.elapsed() >= every {
+            save(learner, optimizer, state)?;
             saved = Instant::now();
         }
         Ok(())
+    });
+    // After an interruption too: all is as after the last whole step. Not after an error, which may have left half a step.
+    if fitted.as_ref().err().is_none_or(|error| error.is::<Interrupted>()) {
+        save(&learner, optimizer.as_ref(), &state)?;
+    }
+    fitted.with_context(|| match state.history.len() {
+        0 => "training ended before its first epoch did".to_owned(),
+        epochs => format!("training ended after {epochs} epochs; '{}' is whole, the same command continues from it", checkpoint::LAST),
     })?;
-    checkpoint::save(&run.folder, &learner, optimizer.as_ref(), &state)?;
     if !state.history.is_empty() {
         history::write(&run.folder, &state.history)?;
+        if let Some(chart) = training_curves(&state.history, if split.valid.0.is_empty() { "training rows" } else { "validation rows" })? {
+            files::write_bytes(&run.path("curves.svg"), chart.as_bytes())?;
+        }
     }
     let figures = json!({
         "parameters": learner.parameters().values().map(tch::Tensor::numel).sum::<usize>(),
@@ -73,6 +102,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         "split_digest": split.digest(dataset.as_ref())?,
         "best_epoch": state.best.as_ref().map(|(epoch, _)| *epoch),
         "train_loss": state.history.last().map(|line| line.train_loss),
+        "epochs": state.history.len(),
     });
     run.finish(figures, Default::default())
 }

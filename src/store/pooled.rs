@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files;
 use super::scores::{Decision, Information};
-use crate::ground::interval::Interval;
+use crate::ground::interval::{Interval, null_is_nan};
 
 /// The file's name inside a report folder.
 pub const FILE: &str = "pooled.json";
@@ -39,6 +39,9 @@ pub struct Row {
     pub macro_auc: Interval,
     /// Macro-F1 of each repeat, in the order of `repeats`.
     pub macro_f1_per_repeat: Vec<f64>,
+    /// Their standard deviation, apart from the interval, which is about patients; NaN with one repeat.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub macro_f1_sd_over_seeds: f64,
     /// Mean over repeats.
     pub accuracy: f64,
     /// Mean over repeats.
@@ -88,6 +91,16 @@ pub struct Difference {
     pub macro_f1: Interval,
     /// First minus second, absolute.
     pub macro_auc: Interval,
+    /// Two-sided, of the macro-F1, by permuting patients; NaN where the difference is undefined.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub p: f64,
+    /// As `p`, corrected for the comparisons in the file as [`Pooled::test`] says.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub p_adjusted: f64,
+    /// Exchanges of patients behind `p`, the data as they are included.
+    pub arrangements: usize,
+    /// Whether these are all there are.
+    pub exact: bool,
     /// Repeats that both have.
     pub seeds: usize,
     /// Different slides in both.
@@ -99,12 +112,14 @@ pub struct Difference {
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pooled {
-    /// Layout, 1.
+    /// Layout, 2.
     pub schema: u32,
     /// The verdict in one sentence.
     pub verdict: String,
     /// How the intervals were made.
     pub interval: String,
+    /// How the p values were made and corrected; empty without comparisons.
+    pub test: String,
     /// In the order in which they are shown.
     pub rows: Vec<Row>,
     /// The question's comparison first.

@@ -15,8 +15,8 @@ use crate::ground::interval::{Interval, null_is_nan};
 /// The file's name inside a probe folder.
 pub const FILE: &str = "scores.json";
 
-/// The layout below; a reader refuses a newer one.
-pub const SCHEMA: u32 = 1;
+/// The layout below; a reader refuses a newer one. Files of layout 1 have no `metrics` and are read without them.
+pub const SCHEMA: u32 = 2;
 
 /// How an embedding becomes a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,11 +28,13 @@ pub enum Decision {
     Own,
     /// Centroid comparison: the nearest class mean of the training set's output distributions.
     Cc,
+    /// Nearest neighbours: the votes of the nearest frozen embeddings of the training set, by cosine.
+    Knn,
 }
 
 impl Decision {
     /// Every rule, in the order in which results are shown.
-    pub const ALL: [Self; 3] = [Self::Lp, Self::Own, Self::Cc];
+    pub const ALL: [Self; 4] = [Self::Lp, Self::Own, Self::Cc, Self::Knn];
 
     /// The name in files.
     pub fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Decision {
             Self::Lp => "lp",
             Self::Own => "own",
             Self::Cc => "cc",
+            Self::Knn => "knn",
         }
     }
 
@@ -76,6 +79,19 @@ pub struct Split {
     pub folds: usize,
 }
 
+/// One number of a scored test set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// NaN where undefined.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub value: f64,
+    /// Why it is undefined; absent where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undefined: Option<String>,
+    /// What it is, in one line: label set, ties, bins.
+    pub definition: String,
+}
+
 /// Scores of one decision rule on the test set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecisionScores {
@@ -90,6 +106,23 @@ pub struct DecisionScores {
     /// Classes left out of `macro_auc` because the test set has none of them, or nothing else.
     #[serde(default)]
     pub auc_classes_undefined: usize,
+    /// Everything else there is to say of the test set, by name.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, Figure>,
+}
+
+/// What a probe with hyper-parameters chose, and on what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Selection {
+    /// The chosen values by name.
+    pub chosen: BTreeMap<String, f64>,
+    /// How many candidates were tried.
+    pub candidates: usize,
+    /// What chose, in words; never the test rows.
+    pub by: String,
+    /// Macro-F1 of the chosen candidate on the validation rows; absent where there are none.
+    #[serde(default)]
+    pub validation_macro_f1: Option<f64>,
 }
 
 /// How concentrated the output distributions are within classes and how far apart between them.
@@ -140,6 +173,9 @@ pub struct ScoreFile {
     pub macro_auc: Interval,
     /// Scores by decision rule.
     pub decisions: BTreeMap<Decision, DecisionScores>,
+    /// What the probes with hyper-parameters chose, by decision rule.
+    #[serde(default)]
+    pub selections: BTreeMap<Decision, Selection>,
     /// Absent where the model has no output distribution.
     #[serde(default)]
     pub information: Option<Information>,

@@ -23,6 +23,7 @@ use wsi::store::coords;
 use wsi::synth::CohortSettings;
 use wsi::tiling::stream;
 
+mod bootstrap;
 mod losses;
 
 const REFERENCE_BATCH: usize = 32;
@@ -50,6 +51,9 @@ fn main() -> Result<()> {
     }
     if wanted("losses") {
         rows.extend(losses::rows(threads)?);
+    }
+    if wanted("metrics") {
+        rows.extend(bootstrap::rows()?);
     }
     for row in &rows {
         let (text, number) = (|key: &str| row[key].as_str().unwrap_or("").to_owned(), |key: &str| row[key].as_f64().unwrap_or(f64::NAN));
@@ -88,20 +92,20 @@ fn plans(tiles: &Path) -> Result<Vec<Plan>> {
     files.iter().map(|file| coords::read(file)).collect()
 }
 
-/// Median of a few runs, tiles per second.
-fn rate(tiles: usize, mut run: impl FnMut(usize) -> Result<()>) -> Result<f64> {
+/// Median of a few runs, items per second.
+fn rate(items: usize, mut run: impl FnMut(usize) -> Result<()>) -> Result<f64> {
     let mut rates = Vec::new();
     for repeat in 0..REPEATS {
         let started = Instant::now();
         run(repeat)?;
-        rates.push(tiles as f64 / started.elapsed().as_secs_f64());
+        rates.push(items as f64 / started.elapsed().as_secs_f64());
     }
     rates.sort_by(f64::total_cmp);
     Ok(rates[REPEATS / 2])
 }
 
-fn row(id: &str, ours: f64, reference: f64, note: &str) -> Value {
-    json!({"id": id, "ours": ours, "reference": reference, "unit": "tiles/s", "ratio": ours / reference, "limit_ratio": null, "note": note})
+fn row(id: &str, ours: f64, reference: f64, unit: &str, note: &str) -> Value {
+    json!({"id": id, "ours": ours, "reference": reference, "unit": unit, "ratio": ours / reference, "limit_ratio": null, "note": note})
 }
 
 fn count(plans: &[Plan]) -> usize {
@@ -127,7 +131,7 @@ fn stream_row(slides: &Path, plans: &[Plan], threads: usize) -> Result<Value> {
         })
     })?;
     let reference = rate(count(plans), |_| plans.iter().try_for_each(|plan| plain_tiles(slides, plan, |_| Ok(()))))?;
-    Ok(row("tile.stream.synth", ours, reference, "reference: one thread, read and shrink tile by tile"))
+    Ok(row("tile.stream.synth", ours, reference, "tiles/s", "reference: one thread, read and shrink tile by tile"))
 }
 
 fn extract_row(config: &Config, slides: &Path, tiles: &Path, plans: &[Plan], folder: &Path, machine: Machine) -> Result<Value> {
@@ -160,5 +164,5 @@ fn extract_row(config: &Config, slides: &Path, tiles: &Path, plans: &[Plan], fol
         })
     })?;
     let note = "reference: read and shrink on one thread, network eager in batches of 32 on all threads, same libtorch";
-    Ok(row(&format!("extract.{}.synth", settings.name()), ours, reference, note))
+    Ok(row(&format!("extract.{}.synth", settings.name()), ours, reference, "tiles/s", note))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::program::{said, wsi};
 
 /// A set in CIFAR-100's layout with two classes that differ in brightness.
-fn images(folder: &Path) {
+pub fn images(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join("fine_label_names.txt"), "dark\nlight\n").unwrap();
     for (part, count) in [("train", 24u32), ("test", 12)] {

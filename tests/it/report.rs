@@ -9,7 +9,7 @@ use wsi::stages::{complete, report};
 use wsi::store::history::{self, Epoch};
 use wsi::store::pooled::Pooled;
 use wsi::store::predictions::{self, Prediction, Predictions};
-use wsi::store::scores::{Decision, DecisionScores, Information, ScoreFile, Split, SplitKind};
+use wsi::store::scores::{Decision, DecisionScores, Information, SCHEMA, ScoreFile, Split, SplitKind};
 
 const CLASSES: [&str; 3] = ["normal", "adenocarcinoma", "squamous"];
 const FOLDS: usize = 4;
@@ -35,16 +35,17 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
     let (probe, train) = (root.join("probe").join(&name), root.join("train").join(&name));
     let rows: Vec<Prediction> =
         (0..2 * PATIENTS).filter(|slide| slide / 2 % FOLDS == fold).map(|slide| prediction(recipe, seed, slide)).collect();
-    let point = Interval { value: 0.9, low: 0.8, high: 1.0, resamples_used: 2000 };
+    let point = Interval { value: 0.9, low: 0.8, high: 1.0, resamples_used: 2000, unbounded: None };
     let scores = DecisionScores {
         macro_f1: point,
         macro_auc: point,
         per_class_f1: vec![0.9; 3],
         confusion: vec![vec![1; 3]; 3],
         auc_classes_undefined: 0,
+        metrics: BTreeMap::new(),
     };
     let file = ScoreFile {
-        schema: 1,
+        schema: SCHEMA,
         seed,
         classes: CLASSES.map(str::to_owned).to_vec(),
         split: Split {
@@ -64,6 +65,7 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
         macro_f1: point,
         macro_auc: point,
         decisions: BTreeMap::from([(Decision::Lp, scores)]),
+        selections: BTreeMap::new(),
         information: Some(Information { cmi: 4e-4, gamma: 3e-3, ncmi: f64::NAN, variant: "centroid".into() }),
         interval: "95 % patient-clustered percentile bootstrap, 2000 resamples".into(),
         settings: serde_json::json!({"seed": seed}),
@@ -76,14 +78,7 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
     file.write(&probe).unwrap();
     predictions::write(&probe, &file.classes, &Predictions::from([(Decision::Lp, rows)])).unwrap();
     if recipe.epochs > 0 {
-        let epoch = |epoch| Epoch {
-            epoch,
-            learning_rate: 5e-4,
-            train_loss: 1.0 / epoch as f64,
-            valid_loss: f64::NAN,
-            valid_macro_f1: f64::NAN,
-            valid_macro_auc: f64::NAN,
-        };
+        let epoch = |epoch| Epoch::new(epoch, 5e-4, 1.0 / epoch as f64);
         history::write(&train, &(1..=recipe.epochs).map(epoch).collect::<Vec<_>>()).unwrap();
     }
     probe
@@ -133,6 +128,13 @@ fn report_answers_the_question_on_one_self_contained_page() {
     assert_eq!((answer.first.as_str(), answer.second.as_str(), answer.slides), ("NCMI-LP", "CE+LP", 48));
     assert!(answer.macro_f1.low > 0.0 && pooled.verdict.contains("NCMI-LP is better here"), "{}", pooled.verdict);
     assert!(pooled.differences.iter().any(|difference| difference.second == "untrained+LP"));
+    for one in &pooled.differences {
+        assert!((1.0 / 2001.0..=one.p_adjusted).contains(&one.p) && !one.exact && one.arrangements == 2001, "{one:?}");
+    }
+    let raw: Vec<f64> = pooled.differences.iter().map(|one| one.p).collect();
+    let adjusted: Vec<f64> = pooled.differences.iter().map(|one| one.p_adjusted).collect();
+    assert_eq!(adjusted, wsi::metrics::holm::adjusted(&raw));
+    assert!(pooled.test.contains("2001 exchanges") && pooled.test.ends_with("Holm-corrected over 3 comparisons"), "{}", pooled.test);
     assert!(pooled.notes.is_empty(), "{:?}", pooled.notes);
 
     let page = page(&out);
@@ -144,6 +146,8 @@ fn report_answers_the_question_on_one_self_contained_page() {
         "<svg",
         "data:image/jpeg;base64,",
         "224 × 224 px",
+        "permutation test p",
+        "Holm-corrected over 3 comparisons",
     ] {
         assert!(page.contains(wanted), "no '{wanted}' on the page");
     }
@@ -156,6 +160,83 @@ fn report_answers_the_question_on_one_self_contained_page() {
     }
     assert_eq!(std::fs::read_to_string(out.join("scores.csv")).unwrap().lines().count(), 25);
     assert!(text::table(&pooled).contains("NCMI-LP"));
+}
+
+#[test]
+fn report_of_one_comparison_corrects_nothing_and_doubts_what_patients_do_not_show() {
+    let folder = tempfile::tempdir().unwrap();
+    cohort(folder.path(), &[NCMI, Recipe { wrong_every: 30, ..CE }], 1);
+    let out = folder.path().join("report");
+    report::run(&[folder.path().join("probe")], &out).unwrap();
+    let pooled = Pooled::read(&out).unwrap();
+    assert!(pooled.test.ends_with("not corrected, as there is one comparison"), "{}", pooled.test);
+    let answer = &pooled.differences[0];
+    // Slides 0 and 40 are wrong in the one, 0 and 30 in the other: any exchange of patients gives as much.
+    assert_eq!((answer.p, answer.p_adjusted), (1.0, 1.0));
+    assert!(pooled.verdict.contains("permutation test p = 1.000") && pooled.verdict.contains("does not tell"), "{}", pooled.verdict);
+    assert!(pooled.rows[0].macro_f1_sd_over_seeds.is_nan(), "one seed has no spread");
+}
+
+#[test]
+fn report_compares_ncmi_with_every_other_loss_after_cross_entropy() {
+    let folder = tempfile::tempdir().unwrap();
+    cohort(folder.path(), &[NCMI, CE, Recipe { group: "4-fold/focal", loss: "focal", ..CE }, UNTRAINED], 1);
+    let out = folder.path().join("report");
+    report::run(&[folder.path().join("probe")], &out).unwrap();
+    let pooled = Pooled::read(&out).unwrap();
+    let compared: Vec<_> = pooled.differences.iter().map(|one| (one.first.as_str(), one.second.as_str())).collect();
+    assert_eq!(compared[..2], [("NCMI-LP", "CE+LP"), ("NCMI-LP", "focal+LP")]);
+    assert!(compared.len() == 5 && compared[2..].iter().all(|(_, second)| *second == "untrained+LP"), "{compared:?}");
+    assert!(pooled.test.ends_with("Holm-corrected over 5 comparisons"), "{}", pooled.test);
+}
+
+/// Changes every score file below a folder.
+fn rewrite(root: &Path, change: impl Fn(&mut serde_json::Value)) {
+    for entry in std::fs::read_dir(root.join("probe")).unwrap() {
+        let path = entry.unwrap().path().join("scores.json");
+        let mut scores: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut scores);
+        std::fs::write(&path, serde_json::to_vec(&scores).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn report_makes_its_intervals_as_the_runs_did() {
+    let folder = tempfile::tempdir().unwrap();
+    cohort(folder.path(), &[CE], 1);
+    let read = |name: &str| {
+        let out = folder.path().join(name);
+        report::run(&[folder.path().join("probe")], &out).unwrap();
+        Pooled::read(&out).unwrap()
+    };
+    let percentile = read("percentile");
+    rewrite(folder.path(), |scores| scores["settings"]["probe"]["interval"] = "bca".into());
+    let bca = read("bca");
+    assert!(percentile.interval.contains("percentile") && bca.interval.contains("BCa"), "{} {}", percentile.interval, bca.interval);
+    let (plain, moved) = (percentile.rows[0].macro_f1, bca.rows[0].macro_f1);
+    assert!(plain.value == moved.value && (plain.low, plain.high) != (moved.low, moved.high), "{plain} {moved}");
+    let one = std::cell::Cell::new(true);
+    rewrite(folder.path(), |scores| {
+        if one.take() {
+            scores["settings"]["probe"]["interval"] = "percentile".into();
+        }
+    });
+    let mixed = read("mixed");
+    assert!(mixed.interval.contains("percentile") && mixed.notes[0].contains("different kinds of interval"), "{:?}", mixed.notes);
+}
+
+#[test]
+fn report_reads_the_older_layout_and_refuses_a_newer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    cohort(folder.path(), &[CE], 1);
+    rewrite(folder.path(), |scores| {
+        scores["schema"] = 1.into();
+        scores["decisions"]["lp"].as_object_mut().unwrap().remove("metrics").unwrap();
+    });
+    report::run(&[folder.path().join("probe")], &folder.path().join("older")).unwrap();
+    rewrite(folder.path(), |scores| scores["schema"] = 3.into());
+    let error = format!("{:#}", report::run(&[folder.path().join("probe")], &folder.path().join("newer")).unwrap_err());
+    assert!(error.contains("has layout 3, this program reads up to 2; use the newer program"), "{error}");
 }
 
 #[test]

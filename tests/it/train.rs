@@ -8,6 +8,8 @@ use rand::Rng;
 use tch::{Device, Tensor};
 use wsi::config::Config;
 use wsi::datasets::split::SplitSettings;
+use wsi::datasets::{Augment, Dataset};
+use wsi::ground::batch::{Batch, Input};
 use wsi::ground::plan::{Plan, Window};
 use wsi::ground::seed;
 use wsi::ground::units::{Coord, Mpp, Size};
@@ -37,14 +39,21 @@ pub fn cohort(folder: &Path, classes: usize, patients: usize) -> Data {
 }
 
 fn write_bag(folder: &Path, id: &str, class: usize, tiles: usize) {
+    write_plan(folder, &plan(id, tiles), features(id, class, tiles));
+}
+
+fn features(id: &str, class: usize, tiles: usize) -> Features {
     let mut random = seed::stream(1, id);
     let value = |tile: usize, feature: usize, noise: f32| {
         let lesion = tile < 2 && feature / 3 == class;
         f16::from_f32(noise + if lesion { 2.0 } else { 0.0 })
     };
-    let values = (0..tiles * WIDTH).map(|i| value(i / WIDTH, i % WIDTH, random.random::<f32>())).collect();
+    Features { values: (0..tiles * WIDTH).map(|i| value(i / WIDTH, i % WIDTH, random.random::<f32>())).collect(), tiles, width: WIDTH }
+}
+
+fn plan(id: &str, tiles: usize) -> Plan {
     let side = 224;
-    let plan = Plan {
+    Plan {
         slide_id: id.into(),
         slide_file: format!("{id}.tif"),
         slide_digest: "none".into(),
@@ -64,18 +73,21 @@ fn write_bag(folder: &Path, id: &str, class: usize, tiles: usize) {
         },
         coords: (0..tiles as i64).map(|tile| Coord { x: 224 * tile, y: 0 }).collect(),
         tissue: vec![1.0; tiles],
-    };
-    let origin = Origin { encoder: "made-up".into(), weights: "none".into() };
-    bag::write(&folder.join(format!("bags/{id}.h5")), &plan, &Features { values, tiles, width: WIDTH }, &origin).unwrap();
+    }
 }
 
-fn config(overrides: &[&str]) -> Config {
+fn write_plan(folder: &Path, plan: &Plan, features: Features) {
+    let origin = Origin { encoder: "made-up".into(), weights: "none".into() };
+    bag::write(&folder.join(format!("bags/{}.h5", plan.slide_id)), plan, &features, &origin).unwrap();
+}
+
+pub fn config(overrides: &[&str]) -> Config {
     let small = ["train.model.aggregator.width=16", "train.epochs=6", "train.optimizer.learning-rate=0.005", "probe.resamples=200"];
     let all: Vec<String> = small.iter().chain(overrides).map(|&s| s.to_owned()).collect();
     Config::load(None, &all).unwrap()
 }
 
-fn machine() -> Machine {
+pub fn machine() -> Machine {
     Machine { device: Device::Cpu, threads: 1 }
 }
 
@@ -85,7 +97,7 @@ fn tensor(folder: &Path, name: &str) -> Tensor {
 
 #[test]
 fn an_interrupted_run_continues_to_the_same_bytes() {
-    continues_to_the_same_bytes(&config(&["train.loss.centroid-start=0.3", "train.model.aggregator.dropout=0.2"]), 6);
+    continues_to_the_same_bytes(&config(&["train.loss.centroid-start=0.3", "train.model.aggregator.dropout=0.2"]));
 }
 
 #[test]
@@ -97,26 +109,27 @@ fn every_aggregator_trains_and_continues_to_the_same_bytes() {
             overrides.push("train.model.aggregator.annealing=cosine");
         }
         let overrides: Vec<String> = overrides.into_iter().map(str::to_owned).collect();
-        continues_to_the_same_bytes(&Config::load(None, &overrides).unwrap(), 4);
+        continues_to_the_same_bytes(&Config::load(None, &overrides).unwrap());
     }
 }
 
-fn continues_to_the_same_bytes(config: &Config, patients: usize) {
+fn continues_to_the_same_bytes(config: &Config) {
     let name = config.train.model.aggregator.name();
     let folder = tempfile::tempdir().unwrap();
-    let data = cohort(folder.path(), 3, patients);
+    let data = cohort(folder.path(), 3, 6);
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
     train::run(config, &data, &whole, &machine()).unwrap();
 
-    // Three epochs, saved, then an end without warning.
+    // Three epochs and two steps of the fourth, saved, then an end without warning.
     let (dataset, split) = data.open(config).unwrap();
     let mut learner = Learner::new(&config.train, dataset.input(), 3, config.seed, Device::Cpu).unwrap();
     let mut optimizer = config.train.optimizer.build(learner.parameters());
     let training = Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: Device::Cpu };
     std::fs::create_dir_all(&broken).unwrap();
-    let ended = fit(&mut learner, optimizer.as_mut(), &training, &config.train, &mut State::default(), &mut |learner, optimizer, state| {
-        if state.history.len() == 3 {
-            checkpoint::save(&broken, learner, optimizer, state)?;
+    let mut state = State::new(config.train.precision);
+    let ended = fit(&mut learner, optimizer.as_mut(), &training, &config.train, &mut state, &mut |learner, optimizer, state| {
+        if state.history.len() == 3 && state.within.steps == 2 {
+            checkpoint::save(&broken, learner, optimizer, state, true)?;
             bail!("killed");
         }
         Ok(())
@@ -127,7 +140,7 @@ fn continues_to_the_same_bytes(config: &Config, patients: usize) {
     }
 
     train::run(config, &data, &broken, &machine()).unwrap();
-    for file in [checkpoint::LAST, checkpoint::BEST, "history.csv", "split.csv"] {
+    for file in [checkpoint::LAST, checkpoint::BEST, "history.csv", "split.csv", "curves.svg"] {
         assert!(std::fs::read(whole.join(file)).unwrap() == std::fs::read(broken.join(file)).unwrap(), "{name}: {file} differs");
     }
 }
@@ -170,11 +183,18 @@ fn a_probe_judges_by_every_rule_and_finds_what_is_there() {
         train::run(&config, &data, &trained, &machine()).unwrap();
         probe::run(&config, &probe::Inputs { train: trained, data: data.clone(), tiles: None }, &probed, &machine()).unwrap();
         let scores = ScoreFile::read(&probed).unwrap();
-        let rules = if loss.ends_with("ncmi") { vec![Decision::Lp, Decision::Cc] } else { Decision::ALL.to_vec() };
+        let rules = if loss.ends_with("ncmi") { vec![Decision::Lp, Decision::Cc, Decision::Knn] } else { Decision::ALL.to_vec() };
         assert_eq!(scores.decisions.keys().copied().collect::<Vec<_>>(), rules);
         let f1 = scores.macro_f1;
         assert!(f1.value > 0.8 && f1.low <= f1.value && f1.value <= f1.high, "{loss}: {f1:?}");
         assert_eq!((scores.slides, scores.patients), (12, 6));
+        for (rule, of) in &scores.decisions {
+            let metrics = &of.metrics;
+            assert_eq!(metrics["macro_f1_observed"].value, of.macro_f1.value, "{rule:?}");
+            assert_eq!(metrics["macro_auroc"].value, of.macro_auc.value, "{rule:?}");
+            assert!(metrics.values().all(|figure| figure.value.is_nan() == figure.undefined.is_some() && !figure.definition.is_empty()));
+            assert!(metrics.contains_key("ece_15_equal_mass") && metrics.contains_key("cohen_kappa_quadratic"));
+        }
         assert_eq!(scores.train_folder, format!("../train-{}", &loss[16..]));
     }
 }
@@ -306,4 +326,155 @@ fn every_preset_is_valid_and_says_what_its_name_says() {
     use wsi::aggregators::{AggregatorSettings, asmil::Anchor};
     assert!(matches!(asmil, AggregatorSettings::Asmil(settings) if settings.anchor == Anchor::Frozen));
     assert_eq!((loss("ncmi-mil.toml").temperature, loss("ncmi-mil.toml").centroid_start), (0.5, Start::Share(0.25)));
+}
+
+#[test]
+fn accumulated_batches_equal_one_large_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 6);
+    let run = |name: &str, loss: &str, overrides: &[&str]| {
+        let loss = format!("train.loss.name={loss}");
+        let all: Vec<&str> =
+            [loss.as_str(), "train.epochs=3", "train.model.aggregator.dropout=0.0"].iter().chain(overrides).copied().collect();
+        let out = folder.path().join(format!("{name}-{}", &loss[16..]));
+        train::run(&config(&all), &data, &out, &machine()).unwrap();
+        tensor(&out, "model.projection.weight")
+    };
+    for loss in ["cross-entropy", "ncmi"] {
+        // A centre that moves within a step would see the cut; a still one does not.
+        let still: &[&str] = if loss == "ncmi" { &["train.loss.centre-decay=1.0", "train.loss.centroid-start=0.0"] } else { &[] };
+        let large = run("large", loss, &[still, &["train.batch-size=6"]].concat());
+        let cut = run("cut", loss, &[still, &["train.batch-size=2", "train.accumulate=3"]].concat());
+        let off = (&large - &cut).abs().max().double_value(&[]);
+        assert!(off < 1e-5, "{loss}: {off}");
+        let small = run("small", loss, &[still, &["train.batch-size=2"]].concat());
+        assert!((&large - &small).abs().max().double_value(&[]) > 1e-4, "{loss}: the test would not see a difference");
+    }
+}
+
+#[test]
+fn training_ends_early_and_keeps_the_best_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 6);
+    let out = folder.path().join("run");
+    let early = config(&["train.epochs=60", "train.select=macro-f1", "train.early-stop={patience=4,after=6}"]);
+    let summary = train::run(&early, &data, &out, &machine()).unwrap();
+    let history = wsi::store::history::read(&out).unwrap();
+    assert!((6..60).contains(&history.len()), "{} epochs", history.len());
+    let best = summary.figures["best_epoch"].as_u64().unwrap() as usize;
+    let top = history.iter().map(|e| e.valid_macro_f1).fold(0.0, f64::max);
+    assert_eq!(history[best - 1].valid_macro_f1, top);
+    let refused =
+        train::run(&config(&["train.early-stop={patience=4}", "split.validation=0.0"]), &data, &folder.path().join("no"), &machine());
+    assert!(format!("{:#}", refused.unwrap_err()).contains("validation rows"));
+}
+
+#[test]
+fn every_epoch_of_every_loss_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 6);
+    for (name, validation) in [("cross-entropy", "0.2"), ("ncmi", "0.2"), ("ncmi", "0.0"), ("supcon", "0.0")] {
+        let out = folder.path().join(format!("{name}-{validation}"));
+        let (loss, validation) = (format!("train.loss.name={name}"), format!("split.validation={validation}"));
+        train::run(&config(&[&loss, &validation, "train.epochs=30"]), &data, &out, &machine()).unwrap();
+        let history = wsi::store::history::read(&out).unwrap();
+        assert!(history.iter().all(|e| e.accuracy.is_finite() && e.cmi > 0.0 && e.gamma > 0.0 && e.ncmi > 0.0), "{name}");
+        let (first, last) = (history[0], history[29]);
+        assert!(last.ncmi < first.ncmi && last.accuracy > 0.7, "{name}: {first:?} {last:?}");
+        let chart = std::fs::read_to_string(out.join("curves.svg")).unwrap();
+        assert!(chart.contains("NCMI = CMI") && chart.contains("aria-label"));
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_named_before_a_weight_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 2, 4);
+    let (dataset, split) = data.open(&config(&[])).unwrap();
+    let row = split.train.0[3];
+    let poisoned = Poisoned { dataset: dataset.as_ref(), row };
+    let config_of = |name: &str| config(&[&format!("train.loss.name={name}"), "train.batch-size=1"]);
+    for name in ["ncmi", "cross-entropy"] {
+        let config = config_of(name);
+        let mut learner = Learner::new(&config.train, dataset.input(), 2, 0, Device::Cpu).unwrap();
+        let mut optimizer = config.train.optimizer.build(learner.parameters());
+        let training = Training { dataset: &poisoned, train: &split.train, valid: &split.valid, seed: 0, device: Device::Cpu };
+        let (mut state, mut before) = (State::new(config.train.precision), None);
+        let copy = |learner: &Learner| learner.parameters().into_iter().map(|(name, t)| (name, t.detach().copy())).collect::<Vec<_>>();
+        let mut keep = |learner: &Learner, _: &dyn wsi::learn::optimizers::Optimizer, _: &State| {
+            before = Some(copy(learner));
+            Ok(())
+        };
+        // The sweep that starts NCMI's centre would meet the sample first.
+        if learner.loss.wants_start() {
+            learner.loss.start(&Tensor::zeros([1, 16], (tch::Kind::Float, Device::Cpu)));
+        }
+        let error = format!("{:#}", fit(&mut learner, optimizer.as_mut(), &training, &config.train, &mut state, &mut keep).unwrap_err());
+        let sample = &dataset.ids()[row];
+        assert!(error.contains(&format!("loss '{name}'")) && error.contains(sample) && error.contains("epoch 1"), "{error}");
+        assert!(before.is_none_or(|before| before == copy(&learner)), "a weight has changed");
+    }
+
+    // A learning rate that throws the weights away: the term is named and the last checkpoint is whole.
+    let wild = ["train.loss.name=cross-entropy", "train.optimizer={name='sgd',learning-rate=1e30}", "train.clip=0.0"];
+    let out = folder.path().join("wild");
+    let error = format!("{:#}", train::run(&config(&wild), &data, &out, &machine()).unwrap_err());
+    assert!(error.contains("loss 'cross-entropy'") && error.contains("lower the learning rate"), "{error}");
+    assert!(!out.join("run.json").exists());
+}
+
+/// A dataset one of whose samples is not finite.
+struct Poisoned<'a> {
+    dataset: &'a dyn Dataset,
+    row: usize,
+}
+
+impl Dataset for Poisoned<'_> {
+    fn ids(&self) -> &[String] {
+        self.dataset.ids()
+    }
+
+    fn groups(&self) -> &[String] {
+        self.dataset.groups()
+    }
+
+    fn targets(&self) -> &[i64] {
+        self.dataset.targets()
+    }
+
+    fn column(&self, name: &str) -> Option<Vec<String>> {
+        self.dataset.column(name)
+    }
+
+    fn classes(&self) -> &[String] {
+        self.dataset.classes()
+    }
+
+    fn input(&self) -> Input {
+        self.dataset.input()
+    }
+
+    fn batch(&self, rows: &[usize], augment: Option<Augment>, device: Device) -> anyhow::Result<Batch> {
+        let batch = self.dataset.batch(rows, augment, device)?;
+        if let Some(place) = rows.iter().position(|&row| row == self.row) {
+            let _ = batch.inputs.get(place as i64).get(0).get(0).fill_(f64::NAN);
+        }
+        Ok(batch)
+    }
+}
+
+#[test]
+fn every_loss_trains_and_is_probed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 8);
+    for name in wsi::losses::LossSettings::NAMES {
+        let (trained, probed) = (folder.path().join(format!("train-{name}")), folder.path().join(format!("probe-{name}")));
+        let loss = format!("train.loss.name={name}");
+        let config = config(&[&loss, "train.epochs=40", "split.fold=1"]);
+        train::run(&config, &data, &trained, &machine()).unwrap();
+        probe::run(&config, &probe::Inputs { train: trained, data: data.clone(), tiles: None }, &probed, &machine()).unwrap();
+        let scores = ScoreFile::read(&probed).unwrap();
+        assert!(scores.macro_f1.value > 0.8, "{name}: {:?}", scores.macro_f1);
+        assert_eq!(scores.decisions.contains_key(&Decision::Own), *name != "ncmi", "{name}");
+    }
 }

@@ -134,7 +134,7 @@ impl Value {
             }
         };
         if let Some(floor) = floor {
-            sep_slope = sep_slope * of.sep.ge_tensor(&floor).to_kind(of.sep.kind());
+            sep_slope *= of.sep.ge_tensor(&floor).to_kind(of.sep.kind());
         }
         Self { total, cmi_slope, sep_slope }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::json;
 
-use crate::metrics::bootstrap::{self, RESAMPLES};
+use crate::metrics::bootstrap::{Bootstrap, RESAMPLES};
 use crate::render::{self, Curves, Origin, Page, names};
 use crate::store::pooled::Pooled;
 use crate::store::run::{Opened, Recipe, Run, Summary};
@@ -28,6 +28,10 @@ mod sentences;
 pub const PAGE: &str = "report.html";
 /// The name of the table of single runs inside a report folder.
 pub const TABLE: &str = "scores.csv";
+/// Of `pooled.json` and the page: a report of an older layout is made again.
+const LAYOUT: u32 = 2;
+/// Seed of the resamples: fixed, so that a report's numbers depend on the runs alone.
+const SEED: u64 = 0;
 
 /// Writes `report.html`, `scores.csv` and `pooled.json` into `out`. `runs` are probe folders, or folders above some.
 ///
@@ -40,7 +44,7 @@ pub fn run(runs: &[PathBuf], out: &Path) -> Result<Summary> {
     let digests: Vec<&str> = found.probes.iter().map(|probe| probe.digest.as_str()).collect();
     let recipe = Recipe {
         stage: "report".to_owned(),
-        settings: json!({"resamples": RESAMPLES}),
+        settings: json!({"resamples": RESAMPLES, "layout": LAYOUT}),
         inputs: BTreeMap::from([("runs".to_owned(), digest::bytes(digests.join("\n").as_bytes()))]),
     };
     let run = match Run::open(out, recipe)? {
@@ -50,19 +54,24 @@ pub fn run(runs: &[PathBuf], out: &Path) -> Result<Summary> {
 
     let (groups, mut notes) = groups::group(&found.probes)?;
     notes.extend(found.failed.iter().map(|(name, reason)| format!("Run '{name}' cannot be read and is left out: {reason}.")));
-    let rows: Vec<_> = groups.iter().flat_map(|group| rows::rows(group, &mut notes)).collect();
-    let answers = rows::answers(&groups);
+    let bootstrap = Bootstrap { bounds: runs::bounds(&found.probes, &mut notes), resamples: RESAMPLES, seed: SEED };
+    let rows: Vec<_> = groups.iter().flat_map(|group| rows::rows(group, &bootstrap, &mut notes)).collect();
+    let mut differences = rows::answers(&groups, &bootstrap);
+    let asked = differences.len();
+    differences.extend(rows::against_others(&groups, &bootstrap));
+    differences.extend(rows::against_untrained(&groups, &bootstrap));
+    let test = rows::correct(&mut differences);
+    let answers = &differences[..asked];
     let incomplete = rows.iter().any(|row| row.folds < row.folds_expected);
-    let question = sentences::question(&answers);
-    let verdict = sentences::verdict(&answers, &rows, incomplete);
-    let differences = [answers, rows::against_untrained(&groups)].concat();
+    let question = sentences::question(answers);
+    let verdict = sentences::verdict(answers, &rows, incomplete);
     let (pictures, unreadable) = pictures::pictures(&groups);
     notes.extend(unreadable);
     notes.sort();
     notes.dedup();
-    let interval = bootstrap::description(RESAMPLES);
-    let methods = sentences::methods(&groups, &interval);
-    let pooled = Pooled { schema: 1, verdict, interval, rows, differences, notes };
+    let interval = bootstrap.description();
+    let methods = sentences::methods(&groups, &interval, &test);
+    let pooled = Pooled { schema: LAYOUT, verdict, interval, test, rows, differences, notes };
 
     let page = render::page(&Page {
         question,

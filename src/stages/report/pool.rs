@@ -9,16 +9,16 @@ use std::collections::BTreeSet;
 
 use crate::ground::interval::Interval;
 use crate::metrics::auc::{self, OneVsRest};
-use crate::metrics::bootstrap::{self, RESAMPLES};
-use crate::metrics::classification::{Confusion, LabelSet};
+use crate::metrics::bootstrap::Bootstrap;
+use crate::metrics::classification::{Confusion, Decisions, LabelSet};
+use crate::metrics::permutation::{self, Permutation};
 use crate::store::predictions::Prediction;
-
-/// Seed of the resamples: fixed, so that a report's numbers depend on the runs alone.
-const SEED: u64 = 0;
 
 /// One repeat's table.
 #[derive(Default)]
 struct Table {
+    /// Numbers of these rows among those of all repeats.
+    rows: Vec<usize>,
     labels: Vec<usize>,
     predicted: Vec<usize>,
     probabilities: Vec<Vec<f64>>,
@@ -28,8 +28,6 @@ struct Table {
 pub(super) struct Pool {
     classes: usize,
     tables: Vec<Table>,
-    /// Of each row: its table and the row there.
-    place: Vec<(usize, usize)>,
     patients: Vec<String>,
     slides: BTreeSet<String>,
 }
@@ -38,13 +36,13 @@ impl Pool {
     /// An empty pool for `classes` classes and `repeats` repeats.
     pub(super) fn new(classes: usize, repeats: usize) -> Self {
         let tables = (0..repeats).map(|_| Table::default()).collect();
-        Self { classes, tables, place: Vec::new(), patients: Vec::new(), slides: BTreeSet::new() }
+        Self { classes, tables, patients: Vec::new(), slides: BTreeSet::new() }
     }
 
     /// Adds a test slide of a repeat.
     pub(super) fn push(&mut self, repeat: usize, prediction: &Prediction) {
         let table = &mut self.tables[repeat];
-        self.place.push((repeat, table.labels.len()));
+        table.rows.push(self.patients.len());
         table.labels.push(prediction.label);
         table.predicted.push(prediction.predicted);
         table.probabilities.push(prediction.probabilities.clone());
@@ -61,25 +59,42 @@ impl Pool {
     }
 
     /// Macro-F1 with interval.
-    pub(super) fn macro_f1(&self) -> Interval {
-        bootstrap::clustered(&self.patients, RESAMPLES, SEED, |rows| self.f1_of(rows))
+    pub(super) fn macro_f1(&self, bootstrap: &Bootstrap) -> Interval {
+        bootstrap.clustered(&self.patients, |times| self.f1_of(times))
     }
 
     /// Macro-AUC with interval.
-    pub(super) fn macro_auc(&self) -> Interval {
+    pub(super) fn macro_auc(&self, bootstrap: &Bootstrap) -> Interval {
         let curves = self.curves();
-        bootstrap::clustered(&self.patients, RESAMPLES, SEED, |rows| self.auc_of(&curves, rows))
+        bootstrap.clustered(&self.patients, |times| self.auc_of(&curves, times))
     }
 
     /// `self − other` in macro-F1; both hold the same slides in the same order.
-    pub(super) fn macro_f1_minus(&self, other: &Self) -> Interval {
-        bootstrap::paired_difference(&self.patients, RESAMPLES, SEED, |rows| self.f1_of(rows), |rows| other.f1_of(rows))
+    pub(super) fn macro_f1_minus(&self, other: &Self, bootstrap: &Bootstrap) -> Interval {
+        bootstrap.paired_difference(&self.patients, |times| self.f1_of(times), |times| other.f1_of(times))
     }
 
     /// `self − other` in macro-AUC; both hold the same slides in the same order.
-    pub(super) fn macro_auc_minus(&self, other: &Self) -> Interval {
+    pub(super) fn macro_auc_minus(&self, other: &Self, bootstrap: &Bootstrap) -> Interval {
         let (ours, theirs) = (self.curves(), other.curves());
-        bootstrap::paired_difference(&self.patients, RESAMPLES, SEED, |rows| self.auc_of(&ours, rows), |rows| other.auc_of(&theirs, rows))
+        bootstrap.paired_difference(&self.patients, |times| self.auc_of(&ours, times), |times| other.auc_of(&theirs, times))
+    }
+
+    /// Whether `self` and `other` differ in macro-F1, with the predictions of whole patients exchanged, the same in all
+    /// repeats; both hold the same slides in the same order.
+    pub(super) fn macro_f1_permuted(&self, other: &Self, bootstrap: &Bootstrap) -> Permutation {
+        let both: Vec<Table> = self.tables.iter().zip(&other.tables).map(|(ours, theirs)| ours.above(theirs)).collect();
+        // Rows of both stand one under the other; a run is a choice of one of each pair.
+        let score = |swapped: &[bool], first: bool| {
+            mean_defined(both.iter().zip(&self.tables).map(|(both, one)| {
+                let ours = one.rows.iter().map(|&row| u32::from(swapped[row] != first));
+                let theirs = one.rows.iter().map(|&row| u32::from(swapped[row] == first));
+                both.macro_f1(&ours.chain(theirs).collect::<Vec<_>>(), self.classes)
+            }))
+        };
+        permutation::paired(&self.patients, bootstrap.resamples, bootstrap.seed, |swapped| {
+            Some(score(swapped, true)? - score(swapped, false)?)
+        })
     }
 
     /// Confusion matrix of each repeat.
@@ -92,37 +107,48 @@ impl Pool {
         self.curves().iter().map(|curve| auc::undefined(&curve.per_class())).max().unwrap_or(0)
     }
 
-    fn curves(&self) -> Vec<OneVsRest<'_>> {
+    fn curves(&self) -> Vec<OneVsRest> {
         self.tables.iter().map(|table| OneVsRest::new(&table.labels, &table.probabilities)).collect()
     }
 
-    fn f1_of(&self, rows: &[usize]) -> Option<f64> {
-        self.mean_over_repeats(rows, |repeat, rows| {
-            let table = &self.tables[repeat];
-            Confusion::of(rows.iter().map(|&row| (table.labels[row], table.predicted[row])), self.classes).macro_f1(LabelSet::Observed)
-        })
+    fn f1_of(&self, times: &[u32]) -> Option<f64> {
+        mean_defined(self.tables.iter().map(|table| table.macro_f1(&table.times(times), self.classes)))
     }
 
-    fn auc_of(&self, curves: &[OneVsRest], rows: &[usize]) -> Option<f64> {
-        self.mean_over_repeats(rows, |repeat, rows| auc::macro_mean(&curves[repeat].per_class_of(rows)))
+    fn auc_of(&self, curves: &[OneVsRest], times: &[u32]) -> Option<f64> {
+        mean_defined(self.tables.iter().zip(curves).map(|(table, curve)| auc::macro_mean(&curve.per_class_of(&table.times(times)))))
+    }
+}
+
+impl Table {
+    /// Multiplicities of this table's rows from those of all rows.
+    fn times(&self, of_all: &[u32]) -> Vec<u32> {
+        self.rows.iter().map(|&row| of_all[row]).collect()
     }
 
-    /// `None` if the score is defined in no repeat.
-    fn mean_over_repeats(&self, rows: &[usize], score: impl Fn(usize, &[usize]) -> f64) -> Option<f64> {
-        let mut by_repeat = vec![Vec::new(); self.tables.len()];
-        for &row in rows {
-            let (repeat, row) = self.place[row];
-            by_repeat[repeat].push(row);
-        }
-        let scores: Vec<f64> =
-            by_repeat.iter().enumerate().map(|(repeat, rows)| score(repeat, rows)).filter(|score| score.is_finite()).collect();
-        (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
+    fn macro_f1(&self, times: &[u32], classes: usize) -> f64 {
+        Decisions { labels: &self.labels, predicted: &self.predicted, classes }.macro_f1(times, LabelSet::Observed)
     }
+
+    /// Decisions of both, one under the other.
+    fn above(&self, other: &Self) -> Self {
+        let join = |a: &[usize], b: &[usize]| [a, b].concat();
+        Self { labels: join(&self.labels, &other.labels), predicted: join(&self.predicted, &other.predicted), ..Self::default() }
+    }
+}
+
+/// `None` if the score is defined in no repeat.
+fn mean_defined(scores: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = scores.filter(|score| score.is_finite()).fold((0.0, 0), |(sum, count), score| (sum + score, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::bootstrap::Bounds;
+
+    const BOOTSTRAP: Bootstrap = Bootstrap { bounds: Bounds::Percentile, resamples: 200, seed: 0 };
 
     fn prediction(slide: usize, label: usize, predicted: usize) -> Prediction {
         let mut probabilities = vec![0.1; 2];
@@ -137,7 +163,7 @@ mod tests {
             pool.push(0, &prediction(slide, slide % 2, slide % 2));
             pool.push(1, &prediction(slide, slide % 2, (slide + 1) % 2));
         }
-        assert_eq!((pool.macro_f1().value, pool.macro_auc().value), (0.5, 0.5));
+        assert_eq!((pool.macro_f1(&BOOTSTRAP).value, pool.macro_auc(&BOOTSTRAP).value), (0.5, 0.5));
         assert_eq!((pool.slides(), pool.patients()), (8, 4));
     }
 
@@ -145,7 +171,23 @@ mod tests {
     fn the_same_predictions_differ_by_nothing() {
         let mut pool = Pool::new(2, 1);
         (0..8).for_each(|slide| pool.push(0, &prediction(slide, slide % 2, usize::from(slide > 4))));
-        let none = pool.macro_f1_minus(&pool);
+        let none = pool.macro_f1_minus(&pool, &BOOTSTRAP);
         assert_eq!((none.value, none.low, none.high), (0.0, 0.0, 0.0));
+        assert_eq!(pool.macro_f1_permuted(&pool, &BOOTSTRAP).p, 1.0);
+    }
+
+    #[test]
+    fn all_arrangements_of_three_patients() {
+        // Each patient has two slides, one of each class. The first run is always right; the second wrong on patients 0 and 1.
+        let (mut first, mut second) = (Pool::new(2, 2), Pool::new(2, 2));
+        for repeat in 0..2 {
+            for slide in 0..6 {
+                first.push(repeat, &prediction(slide, slide % 2, slide % 2));
+                second.push(repeat, &prediction(slide, slide % 2, if slide < 4 { (slide + 1) % 2 } else { slide % 2 }));
+            }
+        }
+        let found = first.macro_f1_permuted(&second, &BOOTSTRAP);
+        // Exchanging patient 2 changes nothing; the full difference needs 0 and 1 on the same side: 4 of 8.
+        assert_eq!((found.p, found.arrangements, found.exact), (0.5, 8, true));
     }
 }

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::groups::{Group, Key};
 use super::pool::Pool;
 use super::runs::Probe;
+use crate::metrics::bootstrap::Bootstrap;
 use crate::metrics::classification::{Confusion, LabelSet};
+use crate::metrics::{holm, spread};
 use crate::render::names;
 use crate::store::pooled::{Difference, Row};
 use crate::store::predictions::Prediction;
 use crate::store::scores::{Decision, Information};
 
 /// The rows of a group, one for each decision rule that any of its runs has. Notes say what is missing from them.
-pub(super) fn rows(group: &Group, notes: &mut Vec<String>) -> Vec<Row> {
+pub(super) fn rows(group: &Group, bootstrap: &Bootstrap, notes: &mut Vec<String>) -> Vec<Row> {
     let key = &group.key;
     for repeat in group.runs.keys() {
         let missing = group.missing(repeat);
@@ -28,10 +30,10 @@ pub(super) fn rows(group: &Group, notes: &mut Vec<String>) -> Vec<Row> {
             ));
         }
     }
-    Decision::ALL.into_iter().filter_map(|decision| row(group, decision, notes)).collect()
+    Decision::ALL.into_iter().filter_map(|decision| row(group, decision, bootstrap, notes)).collect()
 }
 
-fn row(group: &Group, decision: Decision, notes: &mut Vec<String>) -> Option<Row> {
+fn row(group: &Group, decision: Decision, bootstrap: &Bootstrap, notes: &mut Vec<String>) -> Option<Row> {
     let key = &group.key;
     let classes = &group.probes().next()?.scores.classes;
     let mut pool = Pool::new(classes.len(), group.runs.len());
@@ -53,6 +55,7 @@ fn row(group: &Group, decision: Decision, notes: &mut Vec<String>) -> Option<Row
     }
     let confusions = pool.confusions();
     let mean = |score: &dyn Fn(&Confusion) -> f64| confusions.iter().map(score).sum::<f64>() / confusions.len() as f64;
+    let per_repeat: Vec<f64> = confusions.iter().map(|confusion| confusion.macro_f1(LabelSet::Observed)).collect();
     let label = if key.settings.is_empty() { key.group.clone() } else { format!("{} · {}", key.group, key.settings) };
     Some(Row {
         group: label.trim_start_matches(" · ").to_owned(),
@@ -64,9 +67,10 @@ fn row(group: &Group, decision: Decision, notes: &mut Vec<String>) -> Option<Row
         epochs: key.epochs,
         checkpoint: key.checkpoint.clone(),
         decision,
-        macro_f1: pool.macro_f1(),
-        macro_auc: pool.macro_auc(),
-        macro_f1_per_repeat: confusions.iter().map(|confusion| confusion.macro_f1(LabelSet::Observed)).collect(),
+        macro_f1: pool.macro_f1(bootstrap),
+        macro_auc: pool.macro_auc(bootstrap),
+        macro_f1_sd_over_seeds: spread::over_seeds(&per_repeat).sd,
+        macro_f1_per_repeat: per_repeat,
         accuracy: mean(&Confusion::accuracy),
         balanced_accuracy: mean(&Confusion::balanced_accuracy),
         per_class_f1: (0..classes.len()).map(|class| mean(&|confusion| confusion.f1_per_class()[class])).collect(),
@@ -98,29 +102,54 @@ fn information<'a>(probes: impl Iterator<Item = &'a Probe>) -> Option<Informatio
 }
 
 /// NCMI-LP against CE+LP, wherever both stand on the same division: the report's question.
-pub(super) fn answers(groups: &[Group]) -> Vec<Difference> {
-    compare(groups, |key| key.epochs > 0 && key.loss == "ncmi", |key| key.epochs > 0 && key.loss == "cross-entropy")
+pub(super) fn answers(groups: &[Group], bootstrap: &Bootstrap) -> Vec<Difference> {
+    compare(groups, bootstrap, |key| key.epochs > 0 && key.loss == "ncmi", |key| key.epochs > 0 && key.loss == "cross-entropy")
+}
+
+/// NCMI-LP against every other objective but cross-entropy with the same probe.
+pub(super) fn against_others(groups: &[Group], bootstrap: &Bootstrap) -> Vec<Difference> {
+    let other = |loss: &str| loss != "ncmi" && loss != "cross-entropy";
+    compare(groups, bootstrap, |key| key.epochs > 0 && key.loss == "ncmi", |key| key.epochs > 0 && other(&key.loss))
 }
 
 /// Every trained recipe against the untrained model with the same probe: what training added at all.
-pub(super) fn against_untrained(groups: &[Group]) -> Vec<Difference> {
-    compare(groups, |key| key.epochs > 0, |key| key.epochs == 0)
+pub(super) fn against_untrained(groups: &[Group], bootstrap: &Bootstrap) -> Vec<Difference> {
+    compare(groups, bootstrap, |key| key.epochs > 0, |key| key.epochs == 0)
 }
 
-fn compare(groups: &[Group], first: impl Fn(&Key) -> bool, second: impl Fn(&Key) -> bool) -> Vec<Difference> {
+fn compare(groups: &[Group], bootstrap: &Bootstrap, first: impl Fn(&Key) -> bool, second: impl Fn(&Key) -> bool) -> Vec<Difference> {
     let mut found = Vec::new();
     for a in groups.iter().filter(|group| group.key.labels == "true" && first(&group.key)) {
         for b in groups.iter().filter(|group| group.key.labels == "true" && second(&group.key)) {
             if a.key.same_setting(&b.key) {
-                found.extend(difference(a, b));
+                found.extend(difference(a, b, bootstrap));
             }
         }
     }
     found
 }
 
+/// Corrects the p values for the number of comparisons that stand together on the page, and says so in words.
+// METHOD: one family for all of them; which comparison a reader looks at is not known beforehand.
+pub(super) fn correct(differences: &mut [Difference]) -> String {
+    let adjusted = holm::adjusted(&differences.iter().map(|one| one.p).collect::<Vec<_>>());
+    differences.iter_mut().zip(&adjusted).for_each(|(one, &p)| one.p_adjusted = p);
+    let tests = adjusted.iter().filter(|p| p.is_finite()).count();
+    let correction = match tests {
+        0 => return String::new(),
+        1 => "not corrected, as there is one comparison".to_owned(),
+        _ => format!("Holm-corrected over {tests} comparisons"),
+    };
+    let arrangements = differences.iter().filter(|one| one.p.is_finite()).map(|one| match one.exact {
+        true => "all exchanges".to_owned(),
+        false => format!("{} exchanges", one.arrangements),
+    });
+    let counts = arrangements.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" or ");
+    format!("p: two-sided paired permutation test of the macro-F1, whole patients exchanged between the two ({counts}); {correction}")
+}
+
 /// `None` where the two share no seed, fold and split, or no slide.
-fn difference(first: &Group, second: &Group) -> Option<Difference> {
+fn difference(first: &Group, second: &Group, bootstrap: &Bootstrap) -> Option<Difference> {
     let shared: Vec<_> = first.runs.keys().filter(|repeat| second.runs.contains_key(repeat)).collect();
     let classes = first.probes().next()?.scores.classes.len();
     let (mut ours, mut theirs) = (Pool::new(classes, shared.len()), Pool::new(classes, shared.len()));
@@ -143,8 +172,9 @@ fn difference(first: &Group, second: &Group) -> Option<Difference> {
         return None;
     }
     let key = &first.key;
-    let macro_f1 = ours.macro_f1_minus(&theirs);
-    let first_macro_f1 = ours.macro_f1().value;
+    let macro_f1 = ours.macro_f1_minus(&theirs, bootstrap);
+    let first_macro_f1 = ours.macro_f1(bootstrap).value;
+    let permuted = ours.macro_f1_permuted(&theirs, bootstrap);
     Some(Difference {
         first: names::recipe_and_decision(&key.loss, key.epochs, Decision::Lp),
         second: names::recipe_and_decision(&second.key.loss, second.key.epochs, Decision::Lp),
@@ -154,7 +184,11 @@ fn difference(first: &Group, second: &Group) -> Option<Difference> {
         first_macro_f1,
         second_macro_f1: first_macro_f1 - macro_f1.value,
         macro_f1,
-        macro_auc: ours.macro_auc_minus(&theirs),
+        macro_auc: ours.macro_auc_minus(&theirs, bootstrap),
+        p: permuted.p,
+        p_adjusted: permuted.p,
+        arrangements: permuted.arrangements,
+        exact: permuted.exact,
         seeds: seeds.len(),
         slides: ours.slides(),
         patients: ours.patients(),

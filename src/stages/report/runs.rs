@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 use serde_json::Value;
 
+use crate::metrics::bootstrap::Bounds;
 use crate::store::history::{self, Epoch};
 use crate::store::predictions::{self, Predictions};
 use crate::store::scores::{self, ScoreFile};
@@ -78,6 +80,20 @@ pub(super) fn find(roots: &[PathBuf]) -> Result<Found> {
         bail!("none of the runs can be read: {}", list.join("; "));
     }
     Ok(found)
+}
+
+/// How the runs' own intervals were made, so that the report's are made alike; a note where the runs disagree.
+pub(super) fn bounds(probes: &[Probe], notes: &mut Vec<String>) -> Bounds {
+    // Runs of before the choice have percentile intervals.
+    let of = |probe: &Probe| {
+        probe.scores.settings.pointer("/probe/interval").and_then(|name| Bounds::deserialize(name).ok()).unwrap_or_default()
+    };
+    let first = probes.first().map(of).unwrap_or_default();
+    if probes.iter().all(|probe| of(probe) == first) {
+        return first;
+    }
+    notes.push("The runs were probed with different kinds of interval; every interval on this page is a percentile interval.".to_owned());
+    Bounds::Percentile
 }
 
 fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {

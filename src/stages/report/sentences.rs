@@ -31,19 +31,29 @@ pub(super) fn verdict(answers: &[Difference], rows: &[Row], incomplete: bool) ->
     let Difference { first, second, macro_f1, .. } = answer;
     let meaning = match (macro_f1.is_bounded(), macro_f1.low > 0.0, macro_f1.high < 0.0) {
         (false, ..) => "there are too few patients for an interval, so this decides nothing".to_owned(),
+        (_, low, high) if (low || high) && test_disagrees(answer) => {
+            "the interval excludes zero but the permutation test does not reject, so this test set does not tell which is better".to_owned()
+        }
         (_, true, _) => format!("{first} is better here"),
         (_, _, true) => format!("{second} is better here"),
         _ => "the interval includes zero, so this test set does not tell which is better".to_owned(),
     };
     format!(
-        "On {} ({}, {}), {first} reaches a macro-F1 of {:.3} and {second} {:.3}, a difference of {}: {meaning}{provisional}.",
+        "On {} ({}, {}), {first} reaches a macro-F1 of {:.3} and {second} {:.3}, a difference of {}{}: {meaning}{provisional}.",
         names::crowd(answer.slides, answer.patients, &answer.aggregator),
         answer.setting,
         names::count(answer.seeds, "seed"),
         answer.first_macro_f1,
         answer.second_macro_f1,
         signed(macro_f1),
+        names::p_value(answer.p_adjusted).map_or_else(String::new, |p| format!(", permutation test p {p}")),
     )
+}
+
+/// Whether the permutation test speaks against what the interval says.
+// METHOD: α = 0.05, as the interval has 95 %.
+fn test_disagrees(answer: &Difference) -> bool {
+    answer.p_adjusted > 0.05
 }
 
 fn bounded(interval: &Interval) -> String {
@@ -64,7 +74,7 @@ fn signed(interval: &Interval) -> String {
 }
 
 /// How the numbers were made, with the figures of the first group's first run.
-pub(super) fn methods(groups: &[Group], interval: &str) -> String {
+pub(super) fn methods(groups: &[Group], interval: &str, test: &str) -> String {
     let Some((group, probe)) = groups.first().and_then(|group| Some((group, group.probes().next()?))) else { return String::new() };
     let key = &group.key;
     // What was done, not what the settings of a later stage say by default.
@@ -79,6 +89,7 @@ pub(super) fn methods(groups: &[Group], interval: &str) -> String {
     let mut objectives: Vec<&str> = groups.iter().filter(|g| g.key.epochs > 0).map(|g| g.key.loss.as_str()).collect();
     objectives.sort_unstable();
     objectives.dedup();
+    let test = if test.is_empty() { String::new() } else { format!(" {}.", test.replacen("p:", "Values of p:", 1)) };
     let trained = groups.iter().find(|g| g.key.epochs > 0);
     let training = trained.map_or_else(String::new, |group| {
         let chosen = if group.key.checkpoint == "best" { "the checkpoint with the best validation score" } else { "the last checkpoint" };
@@ -95,10 +106,11 @@ pub(super) fn methods(groups: &[Group], interval: &str) -> String {
          The cohort was divided as follows: {}{apart}. Test predictions were pooled over the folds \
          of a seed, so that each slide counts once, and scored together. LP is a linear classifier fitted to the frozen \
          embeddings of the training set; CC chooses the class whose mean output distribution over the training set is nearest \
-         in Kullback–Leibler divergence. Macro-F1 is the mean of the per-class F1 over classes that occur in labels or \
+         in Kullback–Leibler divergence; kNN weighs the votes of the nearest embeddings of the training set by their cosine. Macro-F1 is the mean of the per-class F1 over classes that occur in labels or \
          predictions; macro-AUC is the mean of the one-vs-rest areas under the ROC curve over classes for which it is defined. \
          Intervals: {interval}; whole patients are drawn, the same for all seeds, and the scores are means over seeds. \
-         Differences are absolute and paired by patient. The spread is over seeds (smallest to largest).",
+         Differences are absolute and paired by patient.{test} The spread is over seeds (standard deviation, smallest to largest), \
+         and is no part of the intervals.",
         key.split,
     )
 }
