@@ -3,13 +3,13 @@
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
-use tch::nn;
+use tch::{nn, no_grad};
 
-use crate::aggregators::{Aggregator, AggregatorSettings};
+use crate::aggregators::{Aggregator, AggregatorSettings, Term};
 use crate::encoders::{Encoder, EncoderSettings};
 use crate::ground::batch::{Batch, Input, Output};
 use crate::ground::linear::Linear;
-use crate::losses::Head;
+use crate::losses::{Head, Terms};
 
 /// The encoder that is trained where none is named.
 pub const DEFAULT_ENCODER: &str = "cifar-resnet18";
@@ -58,7 +58,7 @@ impl Model {
     pub fn new(settings: &ModelSettings, input: Input, head: Head, classes: i64, path: &nn::Path) -> Result<Self> {
         ensure!(classes >= 2, "at least 2 classes are needed, the labels have {classes}");
         let (encoder, aggregator) = match input {
-            Input::Bags(features) => (None, Some(settings.aggregator.build(&(path / "aggregator"), features))),
+            Input::Bags(features) => (None, Some(settings.aggregator.build(&(path / "aggregator"), features, classes)?)),
             Input::Images => (Some(settings.encoder.build(&(path / "encoder"))), None),
         };
         let width = aggregator.as_ref().map(|a| a.width()).or(encoder.as_ref().map(|e| e.width())).expect("one of both is built");
@@ -86,13 +86,45 @@ impl Model {
 
     /// Bags `[B,N,D]` or images `[B,3,H,W]` → embedding, head, attention.
     pub fn forward(&self, batch: &Batch, train: bool) -> Output {
-        let (mut embedding, attention) = match (&self.aggregator, &self.encoder) {
+        self.chain(batch, train, false).0
+    }
+
+    /// The same for a training step, with the aggregator's own terms of the objective.
+    pub fn forward_step(&self, batch: &Batch) -> (Output, Vec<Term>) {
+        self.chain(batch, true, true)
+    }
+
+    /// The objective, weighted as the aggregator wants it, plus the aggregator's own terms.
+    pub fn total(&self, objective: Terms, own: Vec<Term>) -> Terms {
+        let weight = self.aggregator.as_ref().map_or(1.0, |aggregator| aggregator.objective_weight());
+        let total = own.iter().fold(objective.total * weight, |sum, (_, term)| sum + term);
+        let mut parts = objective.parts;
+        parts.extend(own.into_iter().map(|(name, term)| (name, term.detach())));
+        Terms { total, parts }
+    }
+
+    /// Before a step; `passed` is the share of all epochs that is done.
+    pub fn before_step(&mut self, passed: f64) {
+        if let Some(aggregator) = &mut self.aggregator {
+            aggregator.before_step(passed);
+        }
+    }
+
+    /// After the optimiser's step: moves what follows the parameters.
+    pub fn after_step(&mut self) {
+        if let Some(aggregator) = &mut self.aggregator {
+            no_grad(|| aggregator.after_step());
+        }
+    }
+
+    fn chain(&self, batch: &Batch, train: bool, with_terms: bool) -> (Output, Vec<Term>) {
+        let (mut embedding, attention, terms) = match (&self.aggregator, &self.encoder) {
             (Some(aggregator), _) => {
                 let mask = batch.mask.as_ref().expect("a batch of bags has a mask");
-                let pooled = aggregator.pool(&batch.inputs, mask, train);
-                (pooled.embedding, pooled.attention)
+                let pooled = aggregator.pool(&batch.inputs, mask, train, with_terms.then_some(&batch.targets));
+                (pooled.embedding, pooled.attention, pooled.terms)
             }
-            (None, Some(encoder)) => (encoder.embed(&batch.inputs, train), None),
+            (None, Some(encoder)) => (encoder.embed(&batch.inputs, train), None, Vec::new()),
             (None, None) => unreachable!("a model has an aggregator or an encoder"),
         };
         if let Some(projection) = &self.projection {
@@ -101,6 +133,6 @@ impl Model {
         let mut layers = self.head.iter();
         let first = layers.next().map(|layer| layer.forward(&embedding));
         let head = layers.fold(first, |below, layer| below.map(|below| layer.forward(&below.relu())));
-        Output { embedding, head, attention }
+        (Output { embedding, head, attention }, terms)
     }
 }

@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
+use super::gated::GatedAttention;
+use super::released::ReleasedNames;
 use super::{Aggregator, Pooled, attend};
 use crate::ground::linear::Linear;
 
@@ -50,12 +52,9 @@ impl AbmilSettings {
     /// Builds ABMIL for features of width `features` (D).
     pub fn build(&self, path: &nn::Path, features: i64) -> Abmil {
         let width = if self.embed { self.width } else { features };
-        let attention = path / "attention";
         Abmil {
             embed: self.embed.then(|| Linear::new(&(path / "embed"), features, width, self.embed_bias)),
-            tanh: Linear::new(&(&attention / "tanh"), width, self.attention_width, true),
-            gate: self.gated.then(|| Linear::new(&(&attention / "gate"), width, self.attention_width, true)),
-            score: Linear::new(&(&attention / "score"), self.attention_width, 1, true),
+            attention: GatedAttention::new(&(path / "attention"), width, self.attention_width, 1, self.gated, 0.0),
             settings: self.clone(),
             width,
         }
@@ -65,15 +64,13 @@ impl AbmilSettings {
 /// Gated or plain ABMIL.
 pub struct Abmil {
     embed: Option<Linear>,
-    tanh: Linear,
-    gate: Option<Linear>,
-    score: Linear,
+    attention: GatedAttention,
     settings: AbmilSettings,
     width: i64,
 }
 
 impl Aggregator for Abmil {
-    fn pool(&self, bags: &Tensor, mask: &Tensor, train: bool) -> Pooled {
+    fn pool_filled(&self, bags: &Tensor, mask: &Tensor, train: bool, _targets: Option<&Tensor>) -> Pooled {
         let hidden = match &self.embed {
             None => bags.shallow_clone(),
             Some(embed) => {
@@ -86,19 +83,50 @@ impl Aggregator for Abmil {
                 if self.settings.dropout > 0.0 { active.dropout(self.settings.dropout, train) } else { active }
             }
         }; // [B,N,E]
-        let tanh = self.tanh.forward(&hidden).tanh();
-        let attention = match &self.gate {
-            Some(gate) => tanh * gate.forward(&hidden).sigmoid(),
-            None => tanh,
-        };
-        let (attention, scores) = attend(self.score.forward(&attention).transpose(1, 2), mask); // [B,1,N]
-        Pooled { embedding: attention.matmul(&hidden).squeeze_dim(1), attention: Some(attention), scores: Some(scores) }
+        let (attention, scores) = attend(self.attention.scores(&hidden, train), mask); // [B,1,N]
+        let embedding = attention.matmul(&hidden).squeeze_dim(1);
+        Pooled { embedding, attention: Some(attention), scores: Some(scores), terms: Vec::new() }
     }
 
     fn width(&self) -> i64 {
         self.width
     }
 }
+
+/// Names of the released implementations, told apart by their first layers.
+pub const RELEASED: [ReleasedNames; 4] = [
+    ReleasedNames {
+        source: "dazhangyu123/ACMIL ABMIL, dazhangyu123/AEM ABMIL",
+        pairs: &[
+            ("dimreduction.fc1", "embed"),
+            ("attention.attention_V.0", "attention.tanh"),
+            ("attention.attention_U.0", "attention.gate"),
+            ("attention.attention_weights", "attention.score"),
+            ("classifier.fc", "head"),
+        ],
+        unused: &[],
+    },
+    ReleasedNames {
+        source: "DAttention",
+        pairs: &[("feature.0", "embed"), ("attention.0", "attention.tanh"), ("attention.2", "attention.score"), ("classifier.0", "head")],
+        unused: &[],
+    },
+    ReleasedNames {
+        source: "AMLab-Amsterdam/AttentionDeepMIL GatedAttention",
+        pairs: &[
+            ("attention_V.0", "attention.tanh"),
+            ("attention_U.0", "attention.gate"),
+            ("attention_w", "attention.score"),
+            ("classifier.0", "head"),
+        ],
+        unused: &[],
+    },
+    ReleasedNames {
+        source: "AMLab-Amsterdam/AttentionDeepMIL Attention",
+        pairs: &[("attention.0", "attention.tanh"), ("attention.2", "attention.score"), ("classifier.0", "head")],
+        unused: &[],
+    },
+];
 
 #[cfg(test)]
 mod tests {
@@ -122,7 +150,7 @@ mod tests {
             set("attention.gate.weight", &[1.0, 0.0, 0.0, 1.0]);
         }
         let bags = Tensor::from_slice(&[1.0f64, 0.0, 0.0, 1.0, 1.0, 1.0]).view([1, 3, 2]);
-        model.pool(&bags, &Tensor::ones([1, 3], (Kind::Bool, Device::Cpu)), false)
+        model.pool(&bags, &Tensor::ones([1, 3], (Kind::Bool, Device::Cpu)), false, None)
     }
 
     fn close(a: &Tensor, b: &[f64]) {
@@ -148,11 +176,11 @@ mod tests {
         let model = AbmilSettings::default().build(&store.root(), 16);
         let bag = Tensor::randn([1, 5, 16], (Kind::Float, Device::Cpu));
         let all = Tensor::ones([1, 5], (Kind::Bool, Device::Cpu));
-        let plain = model.pool(&bag, &all, false).embedding;
+        let plain = model.pool(&bag, &all, false, None).embedding;
         let padded = Tensor::cat(&[&bag, &Tensor::ones([1, 3, 16], (Kind::Float, Device::Cpu))], 1);
         let mask = Tensor::cat(&[&all, &Tensor::zeros([1, 3], (Kind::Bool, Device::Cpu))], 1);
-        assert!((model.pool(&padded, &mask, false).embedding - &plain).abs().max().double_value(&[]) < 1e-6);
+        assert!((model.pool(&padded, &mask, false, None).embedding - &plain).abs().max().double_value(&[]) < 1e-6);
         let turned = bag.flip([1]);
-        assert!((model.pool(&turned, &all, false).embedding - &plain).abs().max().double_value(&[]) < 1e-6);
+        assert!((model.pool(&turned, &all, false, None).embedding - &plain).abs().max().double_value(&[]) < 1e-6);
     }
 }

@@ -189,11 +189,12 @@ fn take_step(
     let samples: usize = batches.iter().map(|batch| batch.len()).sum();
     let mut mean = 0.0;
     let mut seen = None;
+    learner.model.before_step(place.passed / settings.epochs as f64);
     optimizer.zero_gradients();
     for rows in batches {
         let batch = training.dataset.batch(&rows.repeat(views), augment, training.device)?;
-        let output = tch::autocast(settings.precision == Precision::Mixed, || learner.model.forward(&batch, true));
-        let terms = learner.loss.forward(&output, &batch.targets);
+        let (output, own) = tch::autocast(settings.precision == Precision::Mixed, || learner.model.forward_step(&batch));
+        let terms = learner.model.total(learner.loss.forward(&output, &batch.targets), own);
         let value = terms.total.double_value(&[]);
         if !value.is_finite() {
             return Err(finite::diagnose(settings.loss.name(), training.dataset, &batch, &output, &terms));
@@ -214,6 +215,7 @@ fn take_step(
             optimizer.clip_gradients(settings.clip);
         }
         optimizer.step(settings.optimizer.learning_rate() * settings.schedule.share(place.passed, settings.epochs));
+        learner.model.after_step();
     }
     match seen.filter(|_| learner.loss.wants_revision(&moment)) {
         Some(last) => {

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub)] // nothing is reached from outside a test binary
 #![allow(clippy::print_stderr)] // tests say what they skipped
 
+mod aggregators;
 mod bad_input;
 mod data;
 mod extract;

@@ -97,14 +97,31 @@ fn tensor(folder: &Path, name: &str) -> Tensor {
 
 #[test]
 fn an_interrupted_run_continues_to_the_same_bytes() {
+    continues_to_the_same_bytes(&config(&["train.loss.centroid-start=0.3", "train.model.aggregator.dropout=0.2"]));
+}
+
+#[test]
+fn every_aggregator_trains_and_continues_to_the_same_bytes() {
+    for name in wsi::aggregators::AggregatorSettings::NAMES {
+        let choice = format!("train.model.aggregator.name={name}");
+        let mut overrides = vec![choice.as_str(), "train.epochs=4", "probe.resamples=200"];
+        if *name == "aem" {
+            overrides.push("train.model.aggregator.annealing=cosine");
+        }
+        let overrides: Vec<String> = overrides.into_iter().map(str::to_owned).collect();
+        continues_to_the_same_bytes(&Config::load(None, &overrides).unwrap());
+    }
+}
+
+fn continues_to_the_same_bytes(config: &Config) {
+    let name = config.train.model.aggregator.name();
     let folder = tempfile::tempdir().unwrap();
     let data = cohort(folder.path(), 3, 6);
-    let config = config(&["train.loss.centroid-start=0.3", "train.model.aggregator.dropout=0.2"]);
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
-    train::run(&config, &data, &whole, &machine()).unwrap();
+    train::run(config, &data, &whole, &machine()).unwrap();
 
     // Three epochs and two steps of the fourth, saved, then an end without warning.
-    let (dataset, split) = data.open(&config).unwrap();
+    let (dataset, split) = data.open(config).unwrap();
     let mut learner = Learner::new(&config.train, dataset.input(), 3, config.seed, Device::Cpu).unwrap();
     let mut optimizer = config.train.optimizer.build(learner.parameters());
     let training = Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: Device::Cpu };
@@ -122,9 +139,9 @@ fn an_interrupted_run_continues_to_the_same_bytes() {
         std::fs::copy(whole.join(file), broken.join(file)).unwrap();
     }
 
-    train::run(&config, &data, &broken, &machine()).unwrap();
+    train::run(config, &data, &broken, &machine()).unwrap();
     for file in [checkpoint::LAST, checkpoint::BEST, "history.csv", "split.csv", "curves.svg"] {
-        assert!(std::fs::read(whole.join(file)).unwrap() == std::fs::read(broken.join(file)).unwrap(), "{file} differs");
+        assert!(std::fs::read(whole.join(file)).unwrap() == std::fs::read(broken.join(file)).unwrap(), "{name}: {file} differs");
     }
 }
 
@@ -305,6 +322,9 @@ fn every_preset_is_valid_and_says_what_its_name_says() {
     use wsi::losses::ncmi::{Centroids, Length, Start};
     assert_eq!(loss("ncmi-paper.toml").centroid_start, Start::Epoch(30));
     assert_eq!((loss("ncmi-repo.toml").centroids, loss("ncmi-repo.toml").centroid_length), (Centroids::Fixed, Length::L1Repo));
+    let asmil = Config::load(Some(&folder.join("asmil-repo.toml")), &[]).unwrap().train.model.aggregator;
+    use wsi::aggregators::{AggregatorSettings, asmil::Anchor};
+    assert!(matches!(asmil, AggregatorSettings::Asmil(settings) if settings.anchor == Anchor::Frozen));
     assert_eq!((loss("ncmi-mil.toml").temperature, loss("ncmi-mil.toml").centroid_start), (0.5, Start::Share(0.25)));
 }
 
