@@ -85,7 +85,7 @@ fn a_killed_training_ends_with_the_same_bytes() {
 }
 
 #[test]
-#[ignore = "half a minute: `./run cargo test --release --test it twenty_kills -- --ignored --nocapture`"]
+#[ignore = "two minutes: `./run cargo test --release --test it twenty_kills -- --ignored --nocapture`"]
 fn twenty_kills() {
     kill_and_resume(20);
 }
