@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use tch::{Tensor, no_grad};
 
-use super::Learner;
 use super::fit::State;
 use super::optimizers::Optimizer;
 use super::precision::Precision;
+use super::{Learner, finite};
 use crate::store::history::Epoch;
 use crate::store::{files, tensors};
 
@@ -26,9 +26,10 @@ const OPTIMIZER: &str = "optimizer.";
 /// together: a new best one waits under a name of its own until the last one, which names it by its epoch, is there.
 ///
 /// # Errors
-/// Names the file.
+/// Names the file, or the tensor that is not finite: a good checkpoint is never replaced by a spoilt one.
 pub fn save(folder: &Path, learner: &Learner, optimizer: &dyn Optimizer, state: &State, best_too: bool) -> Result<()> {
     let mut last = learner.tensors();
+    finite::check_weights(&last)?;
     last.extend(optimizer.state().into_iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
     let best = state.best.as_ref().map(|(epoch, _)| *epoch);
     let better = state.best.as_ref().filter(|_| best_too);

@@ -1,5 +1,7 @@
 //! Refusals before a weight is changed: labels that are no class, inputs, embeddings and losses that are not finite.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail, ensure};
 use tch::{Kind, Tensor};
 
@@ -65,6 +67,38 @@ pub fn check_step(loss: &str, dataset: &dyn Dataset, batch: &Batch, output: &Out
     Ok(total)
 }
 
+/// The gradients of a finite loss are finite.
+///
+/// # Errors
+/// Names the loss and the first parameter whose gradient is not.
+pub fn check_gradients(loss: &str, parameters: &BTreeMap<String, Tensor>) -> Result<()> {
+    let gradients = parameters.iter().map(|(name, parameter)| (name, parameter.grad())).filter(|(_, gradient)| gradient.defined());
+    match first_bad(gradients) {
+        None => Ok(()),
+        Some(name) => bail!("loss '{loss}' is finite, but its gradient for '{name}' is not; lower the learning rate"),
+    }
+}
+
+/// All named tensors are finite.
+///
+/// # Errors
+/// Names the first that is not.
+pub fn check_weights(tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    match first_bad(tensors.iter().map(|(name, tensor)| (name, tensor.detach()))) {
+        None => Ok(()),
+        Some(name) => bail!("'{name}' is not finite, so nothing is saved: training diverged; lower the learning rate"),
+    }
+}
+
+fn first_bad<'a>(tensors: impl Iterator<Item = (&'a String, Tensor)>) -> Option<&'a String> {
+    let tensors: Vec<_> = tensors.collect();
+    let sums: Vec<Tensor> = tensors.iter().map(|(_, tensor)| tensor.sum(Kind::Float)).collect();
+    if sums.is_empty() || Tensor::stack(&sums, 0).sum(Kind::Double).double_value(&[]).is_finite() {
+        return None;
+    }
+    tensors.into_iter().find(|(_, tensor)| tensor.isfinite().all().int64_value(&[]) == 0).map(|(name, _)| name)
+}
+
 /// What of a batch is looked at, and what to do about it.
 fn parts<'a>(batch: &'a Batch, output: &'a Output) -> Vec<(&'static str, &'a Tensor, &'static str)> {
     const DIVERGED: &str = "training diverged: lower the learning rate";
@@ -95,5 +129,20 @@ mod tests {
         assert_eq!(of([1.0, -2.0, 3.0, 1e300]), None);
         assert_eq!(of([1.0, -2.0, 3.0, f64::NEG_INFINITY]), Some((1, f64::NEG_INFINITY)));
         assert!(of([1.0, f64::NAN, f64::INFINITY, 0.0]).is_some_and(|(row, value)| row == 0 && value.is_nan()));
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_is_named_though_the_loss_is() {
+        let parameter = |value: f64| Tensor::from_slice(&[value]).set_requires_grad(true);
+        let parameters = BTreeMap::from([("at 1".to_owned(), parameter(1.0)), ("still".to_owned(), parameter(0.0))]);
+        parameters["at 1"].sqrt().sum(None::<Kind>).backward();
+        assert!(check_gradients("cross-entropy", &parameters).is_ok());
+        let parameters = BTreeMap::from([("at 0".to_owned(), parameter(0.0)), ("at 1".to_owned(), parameter(1.0))]);
+        // The slope of a square root at 0 is infinite.
+        (parameters["at 0"].sqrt() + parameters["at 1"].sqrt()).sum(None::<Kind>).backward();
+        let error = check_gradients("cross-entropy", &parameters).unwrap_err().to_string();
+        assert!(error.contains("'cross-entropy'") && error.contains("'at 0'"), "{error}");
+        // A sum beyond f32 of finite values is no reason to refuse.
+        assert!(check_weights(&BTreeMap::from([("large".to_owned(), Tensor::from_slice(&[3e38f32, 3e38]))])).is_ok());
     }
 }

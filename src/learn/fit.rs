@@ -216,6 +216,7 @@ fn take_step(
         rate_share: settings.schedule.share_without_warm_up(place.passed, settings.epochs),
     };
     if scale.unscale(settings.precision, optimizer) {
+        finite::check_gradients(settings.loss.name(), optimizer.parameters())?;
         if settings.clip > 0.0 {
             optimizer.clip_gradients(settings.clip);
         }

@@ -171,6 +171,13 @@ fn a_kill_between_two_files_never_joins_two_epochs() {
         assert_eq!(on_disk.1["epoch"].as_u64(), Some(expected as u64));
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2, "nothing else stays");
     }
+    let before = std::fs::read(first.join(checkpoint::LAST)).unwrap();
+    let mut spoilt = learner.parameters().remove("model.projection.weight").unwrap();
+    let _ = tch::no_grad(|| spoilt.fill_(f64::NAN));
+    let error = checkpoint::save(&first, &learner, optimizer.as_ref(), &State::new(config.train.precision), true).unwrap_err();
+    assert!(error.to_string().contains("'model.projection.weight' is not finite"), "{error}");
+    assert!(std::fs::read(first.join(checkpoint::LAST)).unwrap() == before, "the good one stays");
+
     let foreign = killed("foreign", &second, &first, None);
     let error = checkpoint::resume(&foreign, &learner, optimizer.as_mut(), config.train.precision).err().unwrap().to_string();
     assert!(error.contains("names epoch 2 as the best"), "{error}");
