@@ -4,35 +4,39 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tch::{Tensor, no_grad};
 
-use super::Learner;
 use super::fit::State;
 use super::optimizers::Optimizer;
 use super::precision::Precision;
+use super::{Learner, finite};
 use crate::store::history::Epoch;
-use crate::store::tensors;
+use crate::store::{files, tensors};
 
 /// The state after the last step that was saved.
 pub const LAST: &str = "checkpoint-last.safetensors";
 /// The model of the best validation.
 pub const BEST: &str = "checkpoint-best.safetensors";
+/// The model of a better validation, until the last checkpoint names it.
+const NEXT_BEST: &str = "checkpoint-best-next.safetensors";
 const OPTIMIZER: &str = "optimizer.";
 
-/// Saves into `folder`: the last checkpoint, and the best one if `best_too`.
+/// Saves into `folder`: the last checkpoint, and the best one if `best_too`. A kill at any moment leaves a pair that belongs
+/// together: a new best one waits under a name of its own until the last one, which names it by its epoch, is there.
 ///
 /// # Errors
-/// Names the file.
+/// Names the file, or the tensor that is not finite: a good checkpoint is never replaced by a spoilt one.
 pub fn save(folder: &Path, learner: &Learner, optimizer: &dyn Optimizer, state: &State, best_too: bool) -> Result<()> {
     let mut last = learner.tensors();
+    finite::check_weights(&last)?;
     last.extend(optimizer.state().into_iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
     let best = state.best.as_ref().map(|(epoch, _)| *epoch);
-    // The best first: a last checkpoint never names a best one that is not there.
-    if let Some((epoch, tensors)) = state.best.as_ref().filter(|_| best_too) {
-        tensors::write(&folder.join(BEST), tensors, &json!({"epoch": epoch}))?;
+    let better = state.best.as_ref().filter(|_| best_too);
+    if let Some((epoch, tensors)) = better {
+        tensors::write(&folder.join(NEXT_BEST), tensors, &json!({"epoch": epoch}))?;
     }
-    let line = |e: &Epoch| -> Vec<Value> { Epoch::COLUMNS.iter().map(|(_, field, _)| json!(field(e))).collect() };
+    let line = |e: &Epoch| json!({"columns": Epoch::COLUMNS.map(|(_, field, _)| field(e)), "measured-on": e.measured_on});
     let note = json!({
         "epoch": state.history.len(),
         "best": best,
@@ -40,7 +44,11 @@ pub fn save(folder: &Path, learner: &Learner, optimizer: &dyn Optimizer, state: 
         "within": state.within,
         "scale": state.scale,
     });
-    tensors::write(&folder.join(LAST), &last, &note)
+    tensors::write(&folder.join(LAST), &last, &note)?;
+    if better.is_some() {
+        files::replace(&folder.join(NEXT_BEST), &folder.join(BEST))?;
+    }
+    Ok(())
 }
 
 /// Continues from `folder`, if it holds a checkpoint; bit-exact for every tensor.
@@ -50,6 +58,7 @@ pub fn save(folder: &Path, learner: &Learner, optimizer: &dyn Optimizer, state: 
 pub fn resume(folder: &Path, learner: &Learner, optimizer: &mut dyn Optimizer, precision: Precision) -> Result<State> {
     let path = folder.join(LAST);
     if !path.is_file() {
+        settle_best(folder, None)?;
         return Ok(State::new(precision));
     }
     let (mut all, note) = tensors::read(&path)?;
@@ -68,21 +77,49 @@ pub fn resume(folder: &Path, learner: &Learner, optimizer: &mut dyn Optimizer, p
     let mut history = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let mut epoch = Epoch::new(index + 1, f64::NAN, f64::NAN);
-        for ((_, _, field), value) in Epoch::COLUMNS.iter().zip(line.as_array().with_context(damaged)?) {
+        epoch.measured_on = serde_json::from_value(line["measured-on"].clone()).with_context(damaged)?;
+        for ((_, _, field), value) in Epoch::COLUMNS.iter().zip(line["columns"].as_array().with_context(damaged)?) {
             // JSON has no NaN; it is null there.
             *field(&mut epoch) = value.as_f64().unwrap_or(f64::NAN);
         }
         history.push(epoch);
     }
-    let best = match note["best"].as_u64() {
-        None => None,
-        Some(epoch) => Some((epoch as usize, tensors::read(&folder.join(BEST))?.0)),
-    };
+    let best = settle_best(folder, note["best"].as_u64())?;
     let within = serde_json::from_value(note["within"].clone()).with_context(damaged)?;
     let scale = serde_json::from_value(note["scale"].clone()).with_context(damaged)?;
-    // Killed between the two files, the best one is of a later epoch than the last one says: that epoch comes again, with the
-    // same tensors, since everything that leads to it is repeated exactly.
     Ok(State { history, best, within, scale })
+}
+
+/// The best checkpoint, which is that of `epoch`; finishes or takes back what a kill cut short.
+fn settle_best(folder: &Path, epoch: Option<u64>) -> Result<Option<(usize, BTreeMap<String, Tensor>)>> {
+    let (best, next) = (folder.join(BEST), folder.join(NEXT_BEST));
+    let mut found = None;
+    for path in [&best, &next].into_iter().filter(|path| path.is_file()) {
+        let (tensors, note) = tensors::read(path)?;
+        if epoch.is_some() && note["epoch"].as_u64() == epoch {
+            found = epoch.map(|epoch| (epoch as usize, tensors));
+            if path == &next {
+                files::replace(&next, &best)?;
+            }
+            break;
+        }
+    }
+    ensure!(
+        found.is_some() || epoch.is_none(),
+        "'{}' names epoch {} as the best, and '{BEST}' is not of that epoch; copy the two files together, or train into another --out",
+        folder.join(LAST).display(),
+        epoch.unwrap_or_default()
+    );
+    if next.is_file() {
+        std::fs::remove_file(&next).with_context(|| format!("cannot remove '{}'", next.display()))?;
+    }
+    Ok(found)
+}
+
+/// Finished epochs of a checkpoint, and steps of the next one; `None` where there is none that can be read.
+pub fn position(path: &Path) -> Option<(usize, usize)> {
+    let (_, note) = tensors::read(path).ok()?;
+    Some((note["epoch"].as_u64()? as usize, note["within"]["steps"].as_u64()? as usize))
 }
 
 /// Loads a checkpoint's model and loss for evaluation.

@@ -1,4 +1,4 @@
-//! What each epoch makes of the output distributions: accuracy, CMI, Γ and NCMI, for every loss (the paper's Fig. 4).
+//! What an epoch makes of the output distributions: accuracy, CMI, Γ and NCMI, for every loss (the paper's Fig. 4).
 
 use anyhow::Result;
 use rand::seq::SliceRandom;
@@ -9,37 +9,36 @@ use super::fit::Training;
 use crate::ground::seed;
 use crate::metrics::classification::{Confusion, argmax};
 use crate::metrics::information::{Gamma, concentration};
-use crate::store::history::Epoch;
+use crate::store::history::{Epoch, MeasuredOn};
 
-/// Most samples that a point of the curves is measured on; bounds its time, and its memory to this many distributions.
-const SAMPLES: usize = 2000;
+/// Most training rows that a point of the curves is measured on; bounds its time, and its memory to this many distributions.
+const TRAINING_SAMPLES: usize = 2000;
 
-/// Rows that the curves are measured on: of the validation rows if there are any, else of the training rows.
-pub(super) fn sample(training: &Training) -> Vec<usize> {
-    let from = if training.valid.0.is_empty() { &training.train.0 } else { &training.valid.0 };
-    let mut rows = from.clone();
-    rows.shuffle(&mut seed::stream(training.seed, "curves"));
-    rows.truncate(SAMPLES);
-    rows
-}
-
-/// Fills the columns of an epoch. Without validation rows a loss with centroids takes them from the sample itself.
-///
-/// # Errors
-/// A sample that cannot be read, or an interruption.
-pub(super) fn measure(learner: &mut Learner, training: &Training, rows_at: &[usize], batch_size: usize, line: &mut Epoch) -> Result<()> {
-    let seen = evaluate(learner, training.dataset, rows_at, batch_size, training.device)?;
-    if training.valid.0.is_empty() && learner.loss.wants_refresh() {
-        learner.loss.refresh(&seen.output(training.device), &seen.targets.to_device(training.device));
-    }
-    fill(learner, &seen, training.dataset.classes().len(), line);
-    Ok(())
-}
-
-fn fill(learner: &Learner, seen: &Evaluated, classes: usize, line: &mut Epoch) {
+/// Fills the columns of an epoch from what the model makes of the rows `on`; `probabilities [n][C]` by the objective's own rule.
+pub(super) fn measure(seen: &Evaluated, probabilities: &[Vec<f64>], on: MeasuredOn, line: &mut Epoch) {
     let targets = seen.targets();
-    let decided: Vec<usize> = seen.probabilities(learner).iter().map(|row| argmax(row)).collect();
+    let decided: Vec<usize> = probabilities.iter().map(|row| argmax(row)).collect();
+    let classes = probabilities.first().map_or(0, Vec::len);
+    line.measured_on = Some(on);
     line.accuracy = Confusion::new(&targets, &decided, classes).accuracy();
     let found = concentration(&rows(&seen.log_distributions.exp()), &targets, classes, Gamma::Centroid);
     (line.cmi, line.gamma, line.ncmi) = (found.cmi, found.gamma, found.ncmi);
+}
+
+/// Fills the columns from a sample of the training rows, the same in every epoch, without augmentation.
+///
+/// A loss with class centroids gets them from the sample itself, which spares a pass over all training rows.
+///
+/// # Errors
+/// A sample that cannot be read, or an interruption.
+pub(super) fn measure_on_training_sample(learner: &mut Learner, training: &Training, batch_size: usize, line: &mut Epoch) -> Result<()> {
+    let mut sample = training.train.0.clone();
+    sample.shuffle(&mut seed::stream(training.seed, "curves"));
+    sample.truncate(TRAINING_SAMPLES);
+    let seen = evaluate(learner, training.dataset, &sample, batch_size, training.device)?;
+    if learner.loss.wants_refresh() {
+        learner.loss.refresh(&seen.output(training.device), &seen.targets.to_device(training.device));
+    }
+    measure(&seen, &seen.probabilities(learner), MeasuredOn::TrainingSample, line);
+    Ok(())
 }

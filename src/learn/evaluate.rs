@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::Learner;
+use super::{Learner, finite};
 use crate::datasets::{Augment, Dataset};
 use crate::ground::batch::Output;
 use crate::ground::interrupt;
@@ -25,7 +25,7 @@ pub struct Evaluated {
 /// Runs the model over `rows`.
 ///
 /// # Errors
-/// A sample that cannot be read, or an interruption.
+/// A sample that cannot be read or whose input or embedding is not finite, or an interruption.
 pub fn evaluate(learner: &Learner, dataset: &dyn Dataset, rows: &[usize], batch_size: usize, device: Device) -> Result<Evaluated> {
     evaluate_changed(learner, dataset, rows, None, batch_size, device, &|_| ())
 }
@@ -49,6 +49,7 @@ pub fn evaluate_changed(
             interrupt::check()?;
             let batch = dataset.batch(rows, augment, device)?;
             let output = learner.model.forward(&batch, false);
+            finite::check_output(dataset, &batch, &output)?;
             let distribution = learner.loss.log_distribution(&output);
             let found = [Some(output.embedding), output.head, Some(distribution), Some(batch.targets)];
             for (part, tensor) in parts.iter_mut().zip(found) {

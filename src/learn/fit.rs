@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, no_grad};
 
-use super::evaluate::{evaluate, macro_scores};
+use super::evaluate::{Evaluated, evaluate, macro_scores};
 use super::optimizers::Optimizer;
 use super::precision::{LossScale, Precision};
 use super::{Learner, TrainSettings, curves, finite};
@@ -16,7 +16,7 @@ use crate::datasets::{Augment, Dataset};
 use crate::ground::progress::Progress;
 use crate::ground::{interrupt, seed};
 use crate::losses::Moment;
-use crate::store::history::Epoch;
+use crate::store::history::{Epoch, MeasuredOn};
 
 /// Most training samples whose embeddings start a loss's running centre.
 const START_SAMPLES: usize = 256;
@@ -71,8 +71,8 @@ pub struct Within {
 /// training that continues from there ends the same to the last bit.
 ///
 /// # Errors
-/// A label that is no class, a sample that cannot be read, a loss that is not finite; no weight is changed by the step in which
-/// it was found. An interruption comes between two steps, so that `learner`, `optimizer` and `state` can be saved after it.
+/// A label that is no class, a sample that cannot be read, an input or a loss that is not finite: no weight is changed by the step
+/// in which it was found. Settings that do not fit the device or the split. An interruption comes between two steps, so that `learner`, `optimizer` and `state` can be saved after it.
 pub fn fit(
     learner: &mut Learner,
     optimizer: &mut dyn Optimizer,
@@ -85,6 +85,7 @@ pub fn fit(
     finite::check_labels(loss, training.dataset, &training.train.0)?;
     finite::check_labels(loss, training.dataset, &training.valid.0)?;
     settings.early_stop.check(training.valid.0.len())?;
+    settings.precision.check(training.device)?;
     if learner.loss.wants_start() {
         let mut rows = training.train.0.clone();
         rows.shuffle(&mut seed::stream(training.seed, "start"));
@@ -92,10 +93,9 @@ pub fn fit(
         let initial = evaluate(learner, training.dataset, &rows, settings.batch_size, training.device)?;
         learner.loss.start(&initial.embeddings.to_device(training.device));
     }
-    let curve_rows = curves::sample(training);
     let progress = Progress::new("epochs", settings.epochs);
     progress.add(state.history.len(), "");
-    let finished = |history: &[Epoch]| history.len() >= settings.epochs || settings.early_stop.is_due(settings.select, history);
+    let finished = |history: &[Epoch]| history.len() >= settings.epochs || settings.early_stop.is_due(history);
     if settings.epochs == 0 {
         refresh(learner, training, settings)?;
     }
@@ -106,17 +106,26 @@ pub fn fit(
         let mut line = Epoch::new(epoch, learning_rate, state.within.loss_sum / state.within.samples as f64);
 
         let last = epoch == settings.epochs;
-        let validated = !training.valid.0.is_empty() && (last || epoch.is_multiple_of(settings.validate_every.max(1)));
-        let measured = settings.curves_every > 0
-            && if training.valid.0.is_empty() { last || epoch.is_multiple_of(settings.curves_every) } else { validated };
-        if validated {
+        let has_validation = !training.valid.0.is_empty();
+        let validated = has_validation && (last || epoch.is_multiple_of(settings.validate_every.max(1)));
+        let measured = settings.curves_every > 0 && (last || epoch.is_multiple_of(settings.curves_every));
+        if has_validation && (validated || measured) {
+            // One sweep of each part serves the scores and the curves.
             refresh(learner, training, settings)?;
-            validate(learner, training, settings, &mut line)?;
+            let seen = evaluate(learner, training.dataset, &training.valid.0, settings.batch_size, training.device)?;
+            let probabilities = seen.probabilities(learner);
+            if validated {
+                validate(&seen, &probabilities, training.dataset.classes().len(), &mut line);
+                settings.select.check(&line)?;
+                settings.early_stop.check_defined(&line)?;
+            }
+            if measured {
+                curves::measure(&seen, &probabilities, MeasuredOn::Validation, &mut line);
+            }
+        } else if measured {
+            curves::measure_on_training_sample(learner, training, settings.batch_size, &mut line)?;
         }
-        if measured {
-            curves::measure(learner, training, &curve_rows, settings.batch_size, &mut line)?;
-        }
-        if last && !validated {
+        if last && !has_validation {
             refresh(learner, training, settings)?;
         }
 
@@ -195,10 +204,7 @@ fn take_step(
         let batch = training.dataset.batch(&rows.repeat(views), augment, training.device)?;
         let (output, own) = tch::autocast(settings.precision == Precision::Mixed, || learner.model.forward_step(&batch));
         let terms = learner.model.total(learner.loss.forward(&output, &batch.targets), own);
-        let value = terms.total.double_value(&[]);
-        if !value.is_finite() {
-            return Err(finite::diagnose(settings.loss.name(), training.dataset, &batch, &output, &terms));
-        }
+        let value = finite::check_step(settings.loss.name(), training.dataset, &batch, &output, &terms)?;
         let share = rows.len() as f64 / samples as f64;
         // METHOD: gradients of the batches are averaged by samples, so that a loss that is a mean over samples does not see the cut.
         (terms.total * (share * scale.factor)).backward();
@@ -211,12 +217,14 @@ fn take_step(
         rate_share: settings.schedule.share_without_warm_up(place.passed, settings.epochs),
     };
     if scale.unscale(settings.precision, optimizer) {
+        finite::check_gradients(settings.loss.name(), optimizer.parameters())?;
         if settings.clip > 0.0 {
             optimizer.clip_gradients(settings.clip);
         }
         optimizer.step(settings.optimizer.learning_rate() * settings.schedule.share(place.passed, settings.epochs));
         learner.model.after_step();
     }
+    // Also after an overflow: a loss finds its own gradient without the scale.
     match seen.filter(|_| learner.loss.wants_revision(&moment)) {
         Some(last) => {
             let revised = no_grad(|| learner.model.forward(&last, true));
@@ -237,11 +245,9 @@ fn refresh(learner: &mut Learner, training: &Training, settings: &TrainSettings)
 }
 
 /// Fills the validation columns: negative log-probability and macro scores of the objective's own decision.
-fn validate(learner: &Learner, training: &Training, settings: &TrainSettings, line: &mut Epoch) -> Result<()> {
-    let seen = evaluate(learner, training.dataset, &training.valid.0, settings.batch_size, training.device)?;
-    let (targets, probabilities) = (seen.targets(), seen.probabilities(learner));
-    let surprise = targets.iter().zip(&probabilities).map(|(&target, p)| -p[target].max(1e-12).ln());
+fn validate(seen: &Evaluated, probabilities: &[Vec<f64>], classes: usize, line: &mut Epoch) {
+    let targets = seen.targets();
+    let surprise = targets.iter().zip(probabilities).map(|(&target, p)| -p[target].max(1e-12).ln());
     line.valid_loss = surprise.sum::<f64>() / targets.len() as f64;
-    (line.valid_macro_f1, line.valid_macro_auc) = macro_scores(&targets, &probabilities, training.dataset.classes().len());
-    Ok(())
+    (line.valid_macro_f1, line.valid_macro_auc) = macro_scores(&targets, probabilities, classes);
 }

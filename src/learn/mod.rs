@@ -46,10 +46,11 @@ pub struct TrainSettings {
     pub validate_every: usize,
     /// What the best epoch is chosen by, on the validation rows.
     pub select: select::Metric,
-    /// When to end before the last epoch, by the same metric.
+    /// When to end before the last epoch.
     pub early_stop: select::EarlyStop,
-    /// Epochs between two points of the curves (accuracy, CMI, Γ, NCMI); 0 for none. With validation rows, those of the
-    /// validated epochs.
+    /// Epochs between two points of the curves (accuracy, CMI, Γ, NCMI); 0 for none. A point costs one pass over the validation
+    /// rows, shared with a validation of the same epoch, or over at most 2000 training rows where there are none; with validation
+    /// rows and a loss with class centroids also one over the training rows.
     pub curves_every: usize,
     /// The model.
     pub model: ModelSettings,
@@ -102,7 +103,6 @@ impl Learner {
     pub fn new(settings: &TrainSettings, input: Input, classes: usize, seed: u64, device: Device) -> Result<Self> {
         ensure!(settings.batch_size > 0, "train.batch-size must be at least 1");
         ensure!(settings.accumulate > 0, "train.accumulate must be at least 1");
-        settings.precision.check(device)?;
         seed::seed_torch(seed, "initial-weights");
         let variables = VarStore::new(device);
         let model = Model::new(&settings.model, input, settings.loss.head(), classes as i64, &(variables.root() / "model"))?;

@@ -21,6 +21,8 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Whether a model can be trained so on this device.
+    ///
     /// # Errors
     /// Mixed precision without a GPU.
     pub fn check(self, device: Device) -> Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use crate::store::history::Epoch;
+use crate::store::history::{Epoch, MeasuredOn};
 
 const SIZE: (u32, u32) = (880, 560);
 const LINE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
@@ -24,14 +24,16 @@ const PANELS: [Panel; 4] = [
     Panel { title: "NCMI = CMI / Γ", y_label: "ratio", field: |e| e.ncmi },
 ];
 
-/// The chart; `measured_on` says on which rows. `None` where no epoch was measured.
+/// The chart, which says on which rows it was measured. `None` where no epoch was.
 ///
 /// # Errors
 /// None in practice.
-pub fn training_curves(history: &[Epoch], measured_on: &str) -> Result<Option<String>> {
-    if history.iter().all(|epoch| epoch.accuracy.is_nan()) {
-        return Ok(None);
-    }
+pub fn training_curves(history: &[Epoch]) -> Result<Option<String>> {
+    let measured_on = match history.iter().find_map(|epoch| epoch.measured_on) {
+        None => return Ok(None),
+        Some(MeasuredOn::Validation) => "the validation rows",
+        Some(MeasuredOn::TrainingSample) => "a sample of the training rows",
+    };
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();

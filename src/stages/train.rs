@@ -26,6 +26,14 @@ fn save_every() -> Result<Duration> {
     Ok(Duration::from_secs_f64(seconds.with_context(|| format!("WSI_SAVE_EVERY must be a number of seconds, not '{text}'"))?))
 }
 
+/// What a training that failed can be continued from.
+fn what_is_left(folder: &Path) -> String {
+    match checkpoint::position(&folder.join(checkpoint::LAST)) {
+        None => "there is no checkpoint yet".to_owned(),
+        Some((epochs, steps)) => format!("'{}' of {epochs} epochs and {steps} steps is whole", checkpoint::LAST),
+    }
+}
+
 /// What identifies a training run.
 ///
 /// # Errors
@@ -80,17 +88,18 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         }
         Ok(())
     });
-    // After an interruption too: all is as after the last whole step. Not after an error, which may have left half a step.
-    if fitted.as_ref().err().is_none_or(|error| error.is::<Interrupted>()) {
-        save(&learner, optimizer.as_ref(), &state)?;
+    if let Err(error) = fitted {
+        // An interruption comes between two steps; any other error may have left half of one, so that nothing is saved after it.
+        if error.is::<Interrupted>() {
+            save(&learner, optimizer.as_ref(), &state)?;
+            return Err(error);
+        }
+        return Err(error.context(format!("training with the loss '{}' ended; {}", settings.loss.name(), what_is_left(&run.folder))));
     }
-    fitted.with_context(|| match state.history.len() {
-        0 => "training ended before its first epoch did".to_owned(),
-        epochs => format!("training ended after {epochs} epochs; '{}' is whole, the same command continues from it", checkpoint::LAST),
-    })?;
+    save(&learner, optimizer.as_ref(), &state)?;
     if !state.history.is_empty() {
         history::write(&run.folder, &state.history)?;
-        if let Some(chart) = training_curves(&state.history, if split.valid.0.is_empty() { "training rows" } else { "validation rows" })? {
+        if let Some(chart) = training_curves(&state.history)? {
             files::write_bytes(&run.path("curves.svg"), chart.as_bytes())?;
         }
     }

@@ -41,6 +41,16 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_whole(path, |temporary| Ok(File::create(temporary)?.write_all(bytes)?))
 }
 
+/// Puts the whole file `from` in the place of `to`, in the same folder.
+///
+/// # Errors
+/// Names the file.
+pub fn replace(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).with_context(|| format!("cannot rename '{}' into '{}'", from.display(), to.display()))?;
+    let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(File::open(folder)?.sync_all()?)
+}
+
 /// Creates a folder and its parents.
 ///
 /// # Errors

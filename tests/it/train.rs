@@ -17,6 +17,7 @@ use wsi::learn::fit::{State, Training, fit};
 use wsi::learn::{Learner, checkpoint};
 use wsi::stages::{Data, Machine, probe, train};
 use wsi::store::bag::{self, Features, Origin};
+use wsi::store::history::{Epoch, MeasuredOn};
 use wsi::store::scores::{Decision, ScoreFile};
 use wsi::store::tensors;
 
@@ -357,7 +358,7 @@ fn training_ends_early_and_keeps_the_best_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let data = cohort(folder.path(), 3, 6);
     let out = folder.path().join("run");
-    let early = config(&["train.epochs=60", "train.select=macro-f1", "train.early-stop={patience=4,after=6}"]);
+    let early = config(&["train.epochs=60", "train.select=macro-f1", "train.early-stop={metric='macro-f1',patience=4,after=6}"]);
     let summary = train::run(&early, &data, &out, &machine()).unwrap();
     let history = wsi::store::history::read(&out).unwrap();
     assert!((6..60).contains(&history.len()), "{} epochs", history.len());
@@ -387,46 +388,96 @@ fn every_epoch_of_every_loss_is_measured() {
 }
 
 #[test]
+fn curves_and_validation_keep_their_own_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 3, 6);
+    let history = |name: &str, overrides: &[&str]| {
+        let out = folder.path().join(name);
+        train::run(&config(&[&["train.epochs=7"], overrides].concat()), &data, &out, &machine()).unwrap();
+        wsi::store::history::read(&out).unwrap()
+    };
+    let epochs = |history: &[Epoch], column: fn(&Epoch) -> f64| {
+        history.iter().filter(|e| column(e).is_finite()).map(|e| e.epoch).collect::<Vec<_>>()
+    };
+    let both = history("both", &["train.validate-every=2", "train.curves-every=3"]);
+    assert_eq!(epochs(&both, |e| e.valid_macro_f1), [2, 4, 6, 7]);
+    assert_eq!(epochs(&both, |e| e.ncmi), [3, 6, 7]);
+    assert!(both.iter().all(|e| e.measured_on == e.ncmi.is_finite().then_some(MeasuredOn::Validation)));
+    let none = history("none", &["train.curves-every=0"]);
+    assert!(epochs(&none, |e| e.ncmi).is_empty() && epochs(&none, |e| e.valid_macro_f1).len() == 7);
+    assert!(!folder.path().join("none/curves.svg").exists());
+    let sample = history("sample", &["split.validation=0.0"]);
+    assert!(sample.iter().all(|e| e.measured_on == Some(MeasuredOn::TrainingSample) && e.valid_macro_f1.is_nan()));
+    // What is looked at changes nothing of what is learned.
+    for loss in ["ncmi", "cross-entropy"] {
+        let weights = |every: usize| {
+            let out = folder.path().join(format!("{loss}-{every}"));
+            let (loss, every) = (format!("train.loss.name={loss}"), format!("train.curves-every={every}"));
+            train::run(&config(&[&loss, &every, "split.validation=0.0"]), &data, &out, &machine()).unwrap();
+            tensors::read(&out.join(checkpoint::LAST)).unwrap().0
+        };
+        assert_eq!(weights(1), weights(0), "{loss}");
+    }
+}
+
+#[test]
 fn what_is_not_finite_is_named_before_a_weight_changes() {
     let folder = tempfile::tempdir().unwrap();
     let data = cohort(folder.path(), 2, 4);
     let (dataset, split) = data.open(&config(&[])).unwrap();
-    let row = split.train.0[3];
-    let poisoned = Poisoned { dataset: dataset.as_ref(), row };
-    let config_of = |name: &str| config(&[&format!("train.loss.name={name}"), "train.batch-size=1"]);
-    for name in ["ncmi", "cross-entropy"] {
-        let config = config_of(name);
+    let refused = |name: &str, row: usize, targets: Vec<i64>| {
+        let config = config(&[&format!("train.loss.name={name}"), "train.batch-size=4"]);
+        let poisoned = Poisoned { dataset: dataset.as_ref(), row, targets };
         let mut learner = Learner::new(&config.train, dataset.input(), 2, 0, Device::Cpu).unwrap();
         let mut optimizer = config.train.optimizer.build(learner.parameters());
         let training = Training { dataset: &poisoned, train: &split.train, valid: &split.valid, seed: 0, device: Device::Cpu };
-        let (mut state, mut before) = (State::new(config.train.precision), None);
         let copy = |learner: &Learner| learner.parameters().into_iter().map(|(name, t)| (name, t.detach().copy())).collect::<Vec<_>>();
+        let (mut state, mut before) = (State::new(config.train.precision), copy(&learner));
         let mut keep = |learner: &Learner, _: &dyn wsi::learn::optimizers::Optimizer, _: &State| {
-            before = Some(copy(learner));
+            before = copy(learner);
             Ok(())
         };
-        // The sweep that starts NCMI's centre would meet the sample first.
-        if learner.loss.wants_start() {
-            learner.loss.start(&Tensor::zeros([1, 16], (tch::Kind::Float, Device::Cpu)));
-        }
         let error = format!("{:#}", fit(&mut learner, optimizer.as_mut(), &training, &config.train, &mut state, &mut keep).unwrap_err());
-        let sample = &dataset.ids()[row];
-        assert!(error.contains(&format!("loss '{name}'")) && error.contains(sample) && error.contains("epoch 1"), "{error}");
-        assert!(before.is_none_or(|before| before == copy(&learner)), "a weight has changed");
+        assert!(before == copy(&learner), "{name}: a weight has changed");
+        error
+    };
+    let bad = split.train.0[3];
+    let sample = format!("sample '{}'", dataset.ids()[bad]);
+    for name in ["cross-entropy", "focal", "square"] {
+        let error = refused(name, bad, dataset.targets().to_vec());
+        assert!(error.contains(&format!("loss '{name}'")) && error.contains(&sample) && error.contains("NaN"), "{error}");
+        assert!(error.contains("the input") && error.contains("epoch 1"), "{error}");
     }
+    // The sweep that starts NCMI's centre meets the sample first.
+    let error = refused("ncmi", bad, dataset.targets().to_vec());
+    assert!(error.contains(&sample) && error.contains("the input") && error.contains("NaN"), "{error}");
+    let error = refused("ncmi", split.valid.0[0], dataset.targets().to_vec());
+    assert!(error.contains(&dataset.ids()[split.valid.0[0]]), "a validation row: {error}");
 
-    // A learning rate that throws the weights away: the term is named and the last checkpoint is whole.
-    let wild = ["train.loss.name=cross-entropy", "train.optimizer={name='sgd',learning-rate=1e30}", "train.clip=0.0"];
-    let out = folder.path().join("wild");
-    let error = format!("{:#}", train::run(&config(&wild), &data, &out, &machine()).unwrap_err());
-    assert!(error.contains("loss 'cross-entropy'") && error.contains("lower the learning rate"), "{error}");
-    assert!(!out.join("run.json").exists());
+    for label in [-1, 2] {
+        let mut targets = dataset.targets().to_vec();
+        targets[bad] = label;
+        let error = refused("ncmi", usize::MAX, targets);
+        assert!(error.contains("loss 'ncmi'") && error.contains(&sample) && error.contains(&format!("the label {label}")), "{error}");
+    }
 }
 
-/// A dataset one of whose samples is not finite.
+#[test]
+fn mixed_precision_is_trained_on_a_gpu_and_judged_anywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = cohort(folder.path(), 2, 4);
+    let mixed = config(&["train.precision=mixed"]);
+    let error = format!("{:#}", train::run(&mixed, &data, &folder.path().join("run"), &machine()).unwrap_err());
+    assert!(error.contains("mixed") && error.contains("GPU"), "{error}");
+    let (dataset, _) = data.open(&mixed).unwrap();
+    assert!(Learner::new(&mixed.train, dataset.input(), 2, 0, Device::Cpu).is_ok(), "a probe on a CPU opens such a model");
+}
+
+/// A dataset with labels of its own, one of whose samples is not finite.
 struct Poisoned<'a> {
     dataset: &'a dyn Dataset,
     row: usize,
+    targets: Vec<i64>,
 }
 
 impl Dataset for Poisoned<'_> {
@@ -439,7 +490,7 @@ impl Dataset for Poisoned<'_> {
     }
 
     fn targets(&self) -> &[i64] {
-        self.dataset.targets()
+        &self.targets
     }
 
     fn column(&self, name: &str) -> Option<Vec<String>> {
