@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use super::{DataArguments, MachineArguments, SettingsArguments};
+use crate::aggregators::AggregatorSettings;
+use crate::losses::LossSettings;
 use crate::render::text;
 use crate::stages::{self, probe, train};
 use crate::store::scores::ScoreFile;
@@ -18,11 +21,11 @@ pub(super) struct Arguments {
     /// Folder for checkpoints, history and split
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// cross-entropy or ncmi [default: ncmi]
-    #[arg(long, value_name = "NAME")]
+    /// What to train for; docs/losses.md has the formulas [default: ncmi]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(LossSettings::NAMES))]
     loss: Option<String>,
-    /// abmil or mean [default: abmil]
-    #[arg(long, value_name = "NAME")]
+    /// How bags are pooled; docs/aggregators.md has the methods [default: abmil]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(AggregatorSettings::NAMES))]
     aggregator: Option<String>,
     /// Passes over the training set [default: 50]
     #[arg(long, value_name = "N")]
