@@ -1,9 +1,19 @@
 //! Nyström approximation of self-attention. Source: Xiong et al. 2021, Nyströmformer, as TransMIL uses it.
 
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
 
-use super::transmil::RowsKept;
 use crate::ground::linear::Linear;
+
+/// Rows of the padded sequence that an attention layer returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RowsKept {
+    /// The tokens themselves.
+    Last,
+    /// As many rows from the front, padding included: the fault of nystrom-attention 0.0.9, for checkpoints trained with it.
+    First,
+}
 
 pub(super) const HEADS: i64 = 8;
 const PSEUDO_INVERSE_STEPS: usize = 6;

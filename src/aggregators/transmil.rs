@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tch::nn::{self, Module};
 use tch::{Kind, Tensor};
 
+pub use super::nystrom::RowsKept;
 use super::nystrom::{Attended, HEADS, NystromAttention};
 use super::released::ReleasedNames;
 use super::{Aggregator, Pooled, ragged};
@@ -21,16 +22,6 @@ pub struct TransMilSettings {
     pub width: i64,
     /// Rows of the padded sequence that an attention layer returns.
     pub rows_kept: RowsKept,
-}
-
-/// Rows of the padded sequence that an attention layer returns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RowsKept {
-    /// The tokens themselves.
-    Last,
-    /// As many rows from the front, padding included: the fault of nystrom-attention 0.0.9, for checkpoints trained with it.
-    First,
 }
 
 impl Default for TransMilSettings {

@@ -3,9 +3,8 @@
 use anyhow::Result;
 use rand::seq::SliceRandom;
 
-use super::Learner;
 use super::evaluate::{Evaluated, evaluate, rows};
-use super::fit::Training;
+use super::{Learner, Training};
 use crate::ground::seed;
 use crate::metrics::classification::{Confusion, argmax};
 use crate::metrics::information::{Gamma, concentration};

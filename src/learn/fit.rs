@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor, no_grad};
+use tch::{Tensor, no_grad};
 
 use super::evaluate::{Evaluated, evaluate, macro_scores};
 use super::optimizers::Optimizer;
 use super::precision::{LossScale, Precision};
-use super::{Learner, TrainSettings, curves, finite};
-use crate::datasets::split::{TrainRows, ValidRows};
-use crate::datasets::{Augment, Dataset};
+use super::{Learner, TrainSettings, Training, curves, finite};
+use crate::datasets::Augment;
 use crate::ground::progress::Progress;
 use crate::ground::{interrupt, seed};
 use crate::losses::Moment;
@@ -20,20 +19,6 @@ use crate::store::history::{Epoch, MeasuredOn};
 
 /// Most training samples whose embeddings start a loss's running centre.
 const START_SAMPLES: usize = 256;
-
-/// What is trained on. There is no place for test rows.
-pub struct Training<'a> {
-    /// The samples.
-    pub dataset: &'a dyn Dataset,
-    /// Rows that are trained on.
-    pub train: &'a TrainRows,
-    /// Rows that validate; may be empty.
-    pub valid: &'a ValidRows,
-    /// The run's seed.
-    pub seed: u64,
-    /// Where tensors live.
-    pub device: Device,
-}
 
 /// How far training is; with the learner's tensors and the optimiser's state this is all that resuming needs.
 ///

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use tch::nn::VarStore;
 use tch::{Device, Tensor};
 
+use crate::datasets::Dataset;
+use crate::datasets::split::{TrainRows, ValidRows};
 use crate::ground::batch::Input;
 use crate::ground::seed;
 use crate::losses::{Loss, LossSettings, Site};
@@ -83,6 +85,20 @@ impl Default for TrainSettings {
             schedule: schedule::ScheduleSettings::default(),
         }
     }
+}
+
+/// What is trained on. There is no place for test rows.
+pub struct Training<'a> {
+    /// The samples.
+    pub dataset: &'a dyn Dataset,
+    /// Rows that are trained on.
+    pub train: &'a TrainRows,
+    /// Rows that validate; may be empty.
+    pub valid: &'a ValidRows,
+    /// The run's seed.
+    pub seed: u64,
+    /// Where tensors live.
+    pub device: Device,
 }
 
 /// A model with its objective; all their tensors are in one store.

@@ -58,7 +58,7 @@ pub(super) fn forest(bars: &[Bar], alt: &str) -> Result<String> {
         let mut chart = ChartBuilder::on(&area)
             .margin_right(14)
             .margin_top(6)
-            .set_label_area_size(LabelAreaPosition::Left, 178)
+            .set_label_area_size(LabelAreaPosition::Left, 206)
             .set_label_area_size(LabelAreaPosition::Bottom, 40)
             .build_cartesian_2d(from..1.005, (0..count - 1).into_segmented())
             .map_err(plain)?;

@@ -103,11 +103,7 @@ pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin) -> 
     };
     let header = text(&serde_json::to_string(&header)?)?;
     files::write_whole(path, |temporary| {
-        let file = hdf5::File::with_options()
-            .with_fapl(|access| access.libver_earliest())
-            .with_fcpl(|create| create.obj_track_times(false))
-            .create(temporary)?;
-        file.new_attr::<VarLenUnicode>().create("wsi")?.write_scalar(&header)?;
+        let file = coords::create(temporary, &header)?;
         // Contiguous: N is known, and rows are read at the disk's speed.
         let dataset = file.new_dataset::<f16>().shape((*tiles, *width)).obj_track_times(false).create("features")?;
         dataset.write_raw(values)?;

@@ -51,16 +51,22 @@ pub fn write(path: &Path, plan: &Plan) -> Result<()> {
     };
     let header = text(&serde_json::to_string(&header)?)?;
     files::write_whole(path, |temporary| {
-        let file = hdf5::File::with_options()
-            .with_fapl(|access| access.libver_earliest())
-            .with_fcpl(|create| create.obj_track_times(false))
-            .create(temporary)?;
-        file.new_attr::<VarLenUnicode>().create("wsi")?.write_scalar(&header)?;
+        let file = create(temporary, &header)?;
         write_coords(&file, plan)?;
         let tissue = file.new_dataset::<f32>().shape(plan.tissue.len()).obj_track_times(false).create("tissue")?;
         tissue.write_raw(&plan.tissue)?;
         Ok(file.close()?)
     })
+}
+
+/// A new HDF5 file with our header: readable by old libraries, without times, so that equal content is equal bytes.
+pub(super) fn create(path: &Path, header: &VarLenUnicode) -> hdf5::Result<hdf5::File> {
+    let file = hdf5::File::with_options()
+        .with_fapl(|access| access.libver_earliest())
+        .with_fcpl(|create| create.obj_track_times(false))
+        .create(path)?;
+    file.new_attr::<VarLenUnicode>().create("wsi")?.write_scalar(header)?;
+    Ok(file)
 }
 
 /// Reads a plan back.
