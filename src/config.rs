@@ -62,15 +62,23 @@ impl Default for ExtractSettings {
 }
 
 impl Config {
-    /// Reads `file` (if any), applies `overrides` (`key.path=value`, the value in TOML; a bare word is a string).
+    /// [`Config::load_all`] of one file or none.
+    ///
+    /// # Errors
+    /// As [`Config::load_all`].
+    pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Self> {
+        Self::load_all(file, overrides)
+    }
+
+    /// Reads `files`, each over the former, and applies `overrides` (`key.path=value`, the value in TOML; a bare word is a string).
     ///
     /// # Errors
     /// An unreadable file, malformed TOML, an unknown key (with the nearest known one), a value of the wrong type.
-    pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Self> {
-        let mut tree = match file {
-            None => toml::Table::new(),
-            Some(path) => read(path)?,
-        };
+    pub fn load_all<'a>(files: impl IntoIterator<Item = &'a Path>, overrides: &[String]) -> Result<Self> {
+        let mut tree = toml::Table::new();
+        for file in files {
+            overlay(&mut tree, &read(file)?);
+        }
         for item in overrides {
             let (key, value) = item.split_once('=').ok_or_else(|| anyhow!("--set wants key=value, not '{item}'"))?;
             set(&mut tree, key.trim(), parse_value(value.trim()))?;

@@ -71,9 +71,9 @@ impl Cli {
 /// Where settings come from.
 #[derive(Debug, Args)]
 struct SettingsArguments {
-    /// Settings file (TOML); lists only what differs from the defaults
+    /// Settings file (TOML); lists only what differs from the defaults; may be repeated, a later file wins
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    config: Vec<PathBuf>,
     /// One setting, for example train.loss.temperature=0.5; may be repeated, wins over the file
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -84,7 +84,7 @@ impl SettingsArguments {
     fn load(&self, flags: &[(&str, Option<String>)]) -> Result<Config> {
         let mut overrides = self.overrides.clone();
         overrides.extend(flags.iter().filter_map(|(key, value)| value.as_ref().map(|value| format!("{key}={value}"))));
-        Config::load(self.config.as_deref(), &overrides)
+        Config::load_all(self.config.iter().map(PathBuf::as_path), &overrides)
     }
 }
 

@@ -19,8 +19,9 @@ const STAGES: [&str; 5] = ["tile", "extract", "train", "probe", "report"];
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
-    /// Settings file, relative to the pipeline's folder.
-    config: Option<PathBuf>,
+    /// Settings file, or several, each over the former; relative to the pipeline's folder.
+    #[serde(default)]
+    config: Files,
     /// Folder with the cohort; `--set data=DIR`.
     data: Option<PathBuf>,
     /// Folder for all runs; `--set out=DIR`.
@@ -32,6 +33,29 @@ struct File {
     settings: toml::Table,
     #[serde(default)]
     sweep: Vec<sweep::Sweep>,
+}
+
+/// One settings file or a list of them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Files {
+    One(PathBuf),
+    Several(Vec<PathBuf>),
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
+}
+
+impl Files {
+    fn all(&self) -> &[PathBuf] {
+        match self {
+            Self::One(file) => std::slice::from_ref(file),
+            Self::Several(files) => files,
+        }
+    }
 }
 
 /// Where the stages find their first inputs; `{data}` stands for the cohort's folder.
@@ -117,10 +141,10 @@ fn stages(named: &[String]) -> Result<Vec<&'static str>> {
 }
 
 fn config_tree(file: &File, path: &Path) -> Result<toml::Table> {
-    let mut tree = match &file.config {
-        None => toml::Table::new(),
-        Some(config) => config::read(&path.parent().unwrap_or(Path::new(".")).join(config))?,
-    };
+    let mut tree = toml::Table::new();
+    for settings in file.config.all() {
+        config::overlay(&mut tree, &config::read(&path.parent().unwrap_or(Path::new(".")).join(settings))?);
+    }
     config::overlay(&mut tree, &file.settings);
     Ok(tree)
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::charts::{self, Bar, Trace};
-use super::{Curves, Page, Picture, names, tables};
+use super::{Curves, Page, Picture, grid, names, tables};
 use crate::store::pooled::Row;
 use crate::store::scores::Decision;
 
@@ -32,6 +32,7 @@ pub fn page(page: &Page) -> Result<String> {
         main {
             section aria-labelledby="scores" {
                 h2 #scores { "Scores" }
+                (grid::grids(rows, &page.pooled.differences))
                 @for (title, rows) in &sections { (section(title, rows, sections.len() > 1, rows_recipes(&page.pooled.rows))?) }
                 @if !page.pooled.differences.is_empty() {
                     h3 { "Differences on the same slides" }

@@ -12,18 +12,24 @@ const MATRIX_CLASSES: usize = 12;
 /// Lines of a table of curves, or of the most frequent confusions.
 const LINES: usize = 12;
 
-fn interval(of: &Interval) -> Markup {
+pub(super) fn interval(of: &Interval) -> Markup {
     html! {
         (names::score(of.value))
         @if of.is_bounded() { " " span.bounds { (names::score(of.low)) "–" (names::score(of.high)) } }
     }
 }
 
-fn signed(of: &Interval) -> Markup {
+pub(super) fn signed(of: &Interval) -> Markup {
     html! {
         (names::signed(of.value))
         @if of.is_bounded() { " " span.bounds { (names::signed(of.low)) " to " (names::signed(of.high)) } }
     }
+}
+
+/// The difference as a share of the second score; beside the absolute one, never alone.
+pub(super) fn relative(one: &Difference) -> Markup {
+    let share = one.macro_f1.value / one.second_macro_f1 * 100.0;
+    html! { @if share.is_finite() { (format!("{share:+.1} %").replace('-', "−")) } @else { "–" } }
 }
 
 pub(super) fn scores(rows: &[&Row]) -> Markup {
@@ -72,7 +78,8 @@ pub(super) fn differences(all: &[Difference]) -> Markup {
             thead { tr {
                 th scope="col" { "Comparison" }
                 th.number scope="col" { "Macro-F1 " span.unit { "each" } }
-                th.number scope="col" { "Difference " span.unit { "95 % interval" } }
+                th.number scope="col" { "Difference " span.unit { "absolute, 95 % interval" } }
+                th.number scope="col" { "relative" }
                 th.number scope="col" { "p " span.unit { "as said below" } }
                 th.number scope="col" { "Macro-AUC, difference" }
                 th.number scope="col" { "Seeds" }
@@ -82,6 +89,7 @@ pub(super) fn differences(all: &[Difference]) -> Markup {
                 th scope="row" { (one.first) " − " (one.second) span.under { (one.setting) } }
                 td.number { (names::score(one.first_macro_f1)) ", " (names::score(one.second_macro_f1)) }
                 td.number.strong { (signed(&one.macro_f1)) }
+                td.number { (relative(one)) }
                 td.number { (names::p_value(one.p_adjusted).unwrap_or_else(|| "–".to_owned()).trim_start_matches("= ")) }
                 td.number { (signed(&one.macro_auc)) }
                 td.number { (one.seeds) }

@@ -6,11 +6,12 @@ use crate::store::scores::{Decision, ScoreFile, Selection};
 
 /// Verdict, then one line for each row, aligned; ends with a line break.
 pub fn table(pooled: &Pooled) -> String {
-    let head = ["recipe", "split", "macro-F1", "macro-AUC", "seeds", "folds", "slides"].map(str::to_owned);
+    let head = ["recipe", "model", "split", "macro-F1", "macro-AUC", "seeds", "folds", "slides"].map(str::to_owned);
     let cells = |row: &Row| {
         [
             names::row(row),
-            row.split.clone(),
+            if names::of_images(&row.aggregator) { row.encoder.clone() } else { row.aggregator.clone() },
+            if row.group.is_empty() || row.group == row.split { row.split.clone() } else { format!("{} · {}", row.group, row.split) },
             row.macro_f1.to_string(),
             row.macro_auc.to_string(),
             row.seeds.to_string(),

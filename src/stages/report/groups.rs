@@ -40,16 +40,17 @@ pub(super) struct Key {
     pub folds: usize,
     pub group: String,
     classes: Vec<String>,
+    /// Digest of model, bags a step and probe: what two objectives must share to be compared.
+    model: String,
     /// Digest of the settings without seed and fold; empty unless it is needed to tell two recipes apart.
     pub settings: String,
 }
 
 impl Key {
-    /// Whether two recipes stand on the same division, bags and bag model, so that their scores may be subtracted.
+    /// Whether two recipes stand on the same division, bags, model, bags a step and probe, so that their scores may be subtracted.
     pub(super) fn same_setting(&self, other: &Self) -> bool {
-        let setting =
-            |key: &Self| (key.kind, key.split.clone(), key.folds, key.aggregator.clone(), key.encoder.clone(), key.classes.clone());
-        setting(self) == setting(other)
+        let division = |key: &Self| (key.kind, key.split.clone(), key.folds, key.encoder.clone(), key.classes.clone());
+        division(self) == division(other) && self.aggregator == other.aggregator && self.model == other.model
     }
 }
 
@@ -79,7 +80,7 @@ impl Group<'_> {
 pub(super) fn group(probes: &[Probe]) -> Result<(Vec<Group<'_>>, Vec<String>)> {
     let mut by_key: BTreeMap<Key, Vec<&Probe>> = BTreeMap::new();
     for probe in probes {
-        by_key.entry(key(&probe.scores)).or_default().push(probe);
+        by_key.entry(key(&probe.scores)?).or_default().push(probe);
     }
     let (mut groups, mut notes) = (Vec::new(), Vec::new());
     for (key, members) in by_key {
@@ -103,8 +104,10 @@ pub(super) fn group(probes: &[Probe]) -> Result<(Vec<Group<'_>>, Vec<String>)> {
     Ok((groups, notes))
 }
 
-fn key(scores: &ScoreFile) -> Key {
-    Key {
+fn key(scores: &ScoreFile) -> Result<Key> {
+    let setting = |pointer: &str| scores.settings.pointer(pointer).unwrap_or(&Value::Null);
+    let shared = ["/train/train/model", "/train/train/batch-size", "/train/train/accumulate", "/probe/linear"].map(setting);
+    Ok(Key {
         shuffled: scores.labels != "true",
         kind: scores.split.kind,
         split: without_fold_and_seed(&scores.split.name),
@@ -118,8 +121,9 @@ fn key(scores: &ScoreFile) -> Key {
         folds: scores.split.folds,
         group: scores.group.clone(),
         classes: scores.classes.clone(),
+        model: digest::settings(&shared)?,
         settings: String::new(),
-    }
+    })
 }
 
 fn repeat(scores: &ScoreFile) -> Repeat {

@@ -13,7 +13,8 @@ pub(super) fn question(answers: &[Difference]) -> &'static str {
     if answers.is_empty() { "How well do these models classify?" } else { "Does training with NCMI beat cross-entropy?" }
 }
 
-/// One sentence on the first comparison, or on the first row where there is none.
+/// How many comparisons fell which way, where there are several; then one sentence on the first, or on the first row where there
+/// is none.
 pub(super) fn verdict(answers: &[Difference], rows: &[Row], incomplete: bool) -> String {
     let provisional = if incomplete { "; folds are missing, so this is provisional" } else { "" };
     let Some(answer) = answers.first() else {
@@ -28,6 +29,7 @@ pub(super) fn verdict(answers: &[Difference], rows: &[Row], incomplete: bool) ->
             row.split,
         );
     };
+    let tally = if answers.len() > 1 { tally(answers) } else { String::new() };
     let Difference { first, second, macro_f1, .. } = answer;
     let meaning = match (macro_f1.is_bounded(), macro_f1.low > 0.0, macro_f1.high < 0.0) {
         (false, ..) => "there are too few patients for an interval, so this decides nothing".to_owned(),
@@ -39,7 +41,7 @@ pub(super) fn verdict(answers: &[Difference], rows: &[Row], incomplete: bool) ->
         _ => "the interval includes zero, so this test set does not tell which is better".to_owned(),
     };
     format!(
-        "On {} ({}, {}), {first} reaches a macro-F1 of {:.3} and {second} {:.3}, a difference of {}{}: {meaning}{provisional}.",
+        "{tally}On {} ({}, {}), {first} reaches a macro-F1 of {:.3} and {second} {:.3}, a difference of {}{}: {meaning}{provisional}.",
         names::crowd(answer.slides, answer.patients, &answer.aggregator),
         answer.setting,
         names::count(answer.seeds, "seed"),
@@ -47,6 +49,22 @@ pub(super) fn verdict(answers: &[Difference], rows: &[Row], incomplete: bool) ->
         answer.second_macro_f1,
         signed(macro_f1),
         names::p_value(answer.p_adjusted).map_or_else(String::new, |p| format!(", permutation test p {p}")),
+    )
+}
+
+/// A comparison counts as decided only where interval and corrected test agree.
+fn tally(answers: &[Difference]) -> String {
+    let decided = |one: &&Difference| one.macro_f1.is_bounded() && !test_disagrees(one);
+    let better = answers.iter().filter(decided).filter(|one| one.macro_f1.low > 0.0).count();
+    let worse = answers.iter().filter(decided).filter(|one| one.macro_f1.high < 0.0).count();
+    let least = answers.iter().map(|one| one.macro_f1.value).fold(f64::INFINITY, f64::min);
+    let most = answers.iter().map(|one| one.macro_f1.value).fold(f64::NEG_INFINITY, f64::max);
+    format!(
+        "Of {} comparisons of NCMI-LP with CE+LP, {better} favour NCMI-LP, {worse} favour CE+LP and {} are not decided; the differences in macro-F1 run from {} to {}. ",
+        answers.len(),
+        answers.len() - better - worse,
+        names::signed(least),
+        names::signed(most),
     )
 }
 
