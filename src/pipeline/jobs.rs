@@ -143,7 +143,10 @@ impl Jobs<'_> {
 
     fn data(&self, config: &Config, bags: Option<&PathBuf>) -> Result<Data> {
         let data = match config.train.data {
-            DataKind::Bags => bags.cloned().context("training on bags needs the stage 'extract' before it")?,
+            DataKind::Bags => bags
+                .cloned()
+                .or_else(|| self.pipeline.bags.clone())
+                .context("training on bags needs the stage 'extract' before it, or [inputs] bags")?,
             DataKind::Cifar100 => self.pipeline.images.clone().context("the pipeline has no [inputs] images")?,
         };
         Ok(Data { data, labels: self.pipeline.labels.clone() })

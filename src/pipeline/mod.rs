@@ -58,13 +58,15 @@ impl Files {
     }
 }
 
-/// Where the stages find their first inputs; `{data}` stands for the cohort's folder.
+/// Where the stages find their first inputs; `{data}` stands for the cohort's folder. Of several names the first that is there counts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct InputFiles {
-    slides: Option<String>,
-    labels: Option<String>,
-    images: Option<String>,
+    slides: Files,
+    labels: Files,
+    /// Bags that are there already, for a pipeline without the stages `tile` and `extract`.
+    bags: Files,
+    images: Files,
 }
 
 /// A pipeline ready to run: every path and every run's settings are known and valid.
@@ -77,6 +79,7 @@ pub struct Pipeline {
     stages: Vec<&'static str>,
     slides: Option<PathBuf>,
     labels: Option<PathBuf>,
+    bags: Option<PathBuf>,
     images: Option<PathBuf>,
     runs: Vec<Config>,
 }
@@ -116,9 +119,10 @@ impl Pipeline {
         }
         Ok(Self {
             folder: out.join(&name),
-            slides: input(&file, file.inputs.slides.as_deref())?,
-            labels: input(&file, file.inputs.labels.as_deref())?,
-            images: input(&file, file.inputs.images.as_deref())?,
+            slides: input(&file, &file.inputs.slides)?,
+            labels: input(&file, &file.inputs.labels)?,
+            bags: input(&file, &file.inputs.bags)?,
+            images: input(&file, &file.inputs.images)?,
             name,
             stages,
             runs,
@@ -149,16 +153,23 @@ fn config_tree(file: &File, path: &Path) -> Result<toml::Table> {
     Ok(tree)
 }
 
-fn input(file: &File, pattern: Option<&str>) -> Result<Option<PathBuf>> {
-    let Some(pattern) = pattern else { return Ok(None) };
-    let path = if pattern.contains("{data}") {
+fn input(file: &File, names: &Files) -> Result<Option<PathBuf>> {
+    let place = |name: &PathBuf| {
+        let name = name.to_string_lossy();
+        if !name.contains("{data}") {
+            return Ok(PathBuf::from(&*name));
+        }
         let data = file.data.as_ref().context("say where the cohort is: --set data=DIR")?;
-        PathBuf::from(pattern.replace("{data}", &data.to_string_lossy()))
-    } else {
-        PathBuf::from(pattern)
+        Ok(PathBuf::from(name.replace("{data}", &data.to_string_lossy())))
     };
-    if !path.exists() {
-        bail!("'{}' does not exist; check --set data=DIR", path.display());
+    let places = names.all().iter().map(place).collect::<Result<Vec<_>>>()?;
+    match (places.iter().find(|place| place.exists()), &places[..]) {
+        (Some(found), _) => Ok(Some(found.clone())),
+        (None, []) => Ok(None),
+        (None, [place]) => bail!("'{}' does not exist; check --set data=DIR", place.display()),
+        (None, places) => {
+            let tried: Vec<String> = places.iter().map(|place| format!("'{}'", place.display())).collect();
+            bail!("none of {} exists; check --set data=DIR", tried.join(", "))
+        }
     }
-    Ok(Some(path))
 }
