@@ -1,6 +1,6 @@
 //! `synth`: a synthetic cohort on disk, in the layout of the real one: slides, label files, annotations where it has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -52,12 +52,9 @@ pub fn run(settings: &CohortSettings, out: &Path, machine: &Machine) -> Result<S
     })?;
     progress.finish();
 
-    let labels = settings.label_files(&slides);
-    for file in &labels {
-        files::write_bytes(&run.path(&file.path), file.text.as_bytes())?;
-    }
-    let patients: std::collections::BTreeSet<&str> = slides.iter().map(|slide| slide.patient_id.as_str()).collect();
-    let names: Vec<&str> = labels.iter().map(|file| file.path.as_str()).collect();
-    tracing::info!("synth: {} slides of {} patients; see {}", slides.len(), patients.len(), names.join(", "));
+    let labels = settings.label_file(&slides);
+    files::write_bytes(&run.path(&labels.path), labels.text.as_bytes())?;
+    let patients: BTreeSet<&str> = slides.iter().map(|slide| slide.patient_id.as_str()).collect();
+    tracing::info!("synth: {} slides of {} patients; see {}", slides.len(), patients.len(), labels.path);
     run.finish(json!({ "slides": slides.len() }), BTreeMap::new())
 }

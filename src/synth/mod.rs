@@ -14,6 +14,7 @@ use anyhow::Result;
 use crate::ground::seed;
 use crate::registry;
 
+pub use cohorts::bracs::BracsSettings;
 pub use cohorts::camelyon17::Camelyon17Settings;
 pub use cohorts::demo::DemoSettings;
 pub use cohorts::rare::RareSettings;
@@ -23,6 +24,7 @@ registry! {
     pub enum CohortSettings {
         "demo" => Demo(DemoSettings),
         "camelyon17" => Camelyon17(Camelyon17Settings),
+        "bracs" => Bracs(BracsSettings),
         "rare" => Rare(RareSettings),
     }
     default "demo"
@@ -50,6 +52,7 @@ pub struct SyntheticSlide {
 enum Scene {
     Connective(scenes::connective::Tissue),
     LymphNode(scenes::lymph_node::Burden),
+    Breast(scenes::breast::Pattern),
 }
 
 impl SyntheticSlide {
@@ -73,15 +76,17 @@ impl CohortSettings {
         match self {
             Self::Demo(settings) => settings.seed,
             Self::Camelyon17(settings) => settings.seed,
+            Self::Bracs(settings) => settings.seed,
             Self::Rare(settings) => settings.seed,
         }
     }
 
-    /// The cohort's label files.
-    pub fn label_files(&self, slides: &[SyntheticSlide]) -> Vec<LabelFile> {
+    /// The cohort's label file.
+    pub fn label_file(&self, slides: &[SyntheticSlide]) -> LabelFile {
         match self {
-            Self::Demo(_) | Self::Rare(_) => vec![cohorts::demo::labels(slides)],
-            Self::Camelyon17(_) => vec![cohorts::camelyon17::labels(slides)],
+            Self::Demo(_) | Self::Rare(_) => cohorts::demo::labels(slides),
+            Self::Camelyon17(_) => cohorts::camelyon17::labels(slides),
+            Self::Bracs(_) => cohorts::bracs::labels(slides),
         }
     }
 }
@@ -94,6 +99,7 @@ pub fn cohort(settings: &CohortSettings) -> Result<Vec<SyntheticSlide>> {
     match settings {
         CohortSettings::Demo(settings) => settings.slides(),
         CohortSettings::Camelyon17(settings) => settings.slides(),
+        CohortSettings::Bracs(settings) => settings.slides(),
         CohortSettings::Rare(settings) => settings.slides(),
     }
 }
@@ -107,6 +113,7 @@ pub fn render(slide: &SyntheticSlide, seed: u64) -> Result<Vec<u8>> {
     let mut random = seed::stream(seed, &format!("synth/{}", slide.slide_id));
     let picture = match &slide.scene {
         Scene::Connective(tissue) => scenes::connective::paint(tissue, slide.laboratory, &mut patient, &mut random),
+        Scene::Breast(pattern) => scenes::breast::paint(*pattern, slide.laboratory, &mut patient, &mut random),
         Scene::LymphNode(burden) => {
             let node = scenes::lymph_node::Node::plan(*burden, &mut random);
             scenes::lymph_node::paint(&node, slide.laboratory, &mut patient, &mut random)

@@ -32,13 +32,13 @@ impl Picture {
     }
 }
 
-/// Light through the stains, per channel: glass · 10^−(density · stain). `strength` multiplies both densities.
-pub(super) fn develop(tissue: &Canvas, laboratory: &Laboratory, strength: f32) -> Picture {
+/// Light through the stains, per channel: glass · 10^−(density · stain). `strengths` multiply haematoxylin and eosin.
+pub(super) fn develop(tissue: &Canvas, laboratory: &Laboratory, strengths: [f32; 2]) -> Picture {
     let side = tissue.side as u32;
     let mut image = RgbImage::from_pixel(side, side, Rgb([GLASS as u8; 3]));
     let mut touched = vec![false; tissue.side * tissue.side];
     for (index, pixel) in image.pixels_mut().enumerate() {
-        let (haematoxylin, eosin) = (tissue.haematoxylin[index] * strength, tissue.eosin[index] * strength);
+        let (haematoxylin, eosin) = (tissue.haematoxylin[index] * strengths[0], tissue.eosin[index] * strengths[1]);
         if haematoxylin + eosin > 0.0 {
             touched[index] = true;
             *pixel = Rgb([0, 1, 2].map(|channel| {

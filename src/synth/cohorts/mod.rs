@@ -1,5 +1,6 @@
 //! Which slides a cohort has, what is on each, and the label files beside them; one cohort a file.
 
+pub(super) mod bracs;
 pub(super) mod camelyon17;
 pub(super) mod demo;
 pub(super) mod rare;

@@ -50,7 +50,8 @@ pub(in crate::synth) struct Tissue {
     pub(in crate::synth) side_um: f32,
     /// Foci of inflammation, in every class: much haematoxylin alone is no lesion.
     pub(in crate::synth) inflamed: usize,
-    /// Share of the tissue's area that two or three lesions take; without, two of 110–140 µm radius.
+    /// Mean share of the tissue's area that two or three lesions take, 0.5 to 1.5 times that in one slide; without, two
+    /// lesions of 110–140 µm radius.
     pub(in crate::synth) lesion_share: Option<f32>,
 }
 
@@ -70,9 +71,10 @@ pub(in crate::synth) fn paint(tissue: &Tissue, laboratory: &Laboratory, patient:
         });
     }
     if tissue.lesion != Lesion::None {
-        let count = tissue.lesion_share.map_or(2, |_| slide.random_range(2..=3));
+        let share = tissue.lesion_share.map(|mean| mean * slide.random_range(0.5..1.5));
+        let count = share.map_or(2, |_| slide.random_range(2..=3));
         for centre in places(slide, &outline, count) {
-            let radius = match tissue.lesion_share {
+            let radius = match share {
                 Some(share) => (share * outline.area() / (count as f32 * PI)).sqrt(),
                 None => slide.random_range(110.0..140.0),
             };
@@ -83,7 +85,7 @@ pub(in crate::synth) fn paint(tissue: &Tissue, laboratory: &Laboratory, patient:
         }
     }
 
-    let mut picture = develop(&canvas, laboratory, strength);
+    let mut picture = develop(&canvas, laboratory, [strength; 2]);
     if slide.random_bool(0.5) {
         pen(&mut picture, laboratory.mpp as f32, 1.0, slide);
     }

@@ -7,6 +7,7 @@ use std::f32::consts::TAU;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use super::adipose;
 use super::metastasis::{self, Growth};
 use crate::synth::canvas::{Blob, Canvas, Ellipse, jittered, unit_vector};
 use crate::synth::noise::Noise;
@@ -18,7 +19,7 @@ const CAPSULE_UM: f32 = 14.0;
 /// The pale sinus below the capsule ends here, µm from the rim.
 const SINUS_UM: f32 = 32.0;
 /// Distance of neighbouring lymphocytes, µm.
-const LYMPHOCYTE_UM: f32 = 6.7;
+const LYMPHOCYTE_UM: f32 = 6.4;
 
 /// The largest metastasis of a node; METHOD: the limits 0.2 mm and 2 mm of the TNM classification at a sixth of their length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +83,7 @@ impl Node {
             Burden::Micro => (0..random.random_range(1..=2)).map(|_| micrometastasis(random, &outline)).collect(),
             Burden::Macro => {
                 let radius = random.random_range(180.0..340.0);
-                let mut all = vec![deposit(random, &outline, radius, 1.25, 0.3 * radius)];
+                let mut all = vec![deposit(random, &outline, radius, 1.25, 0.9 * radius)];
                 all.extend((0..random.random_range(0..=2)).map(|_| micrometastasis(random, &outline)));
                 all
             }
@@ -131,7 +132,7 @@ pub(in crate::synth) fn paint(node: &Node, laboratory: &Laboratory, patient: &mu
         metastasis::paint(&mut canvas, deposit, growth, slide);
     }
 
-    let mut picture = develop(&canvas, laboratory, strength);
+    let mut picture = develop(&canvas, laboratory, [strength; 2]);
     if slide.random_bool(0.25) {
         pen(&mut picture, laboratory.mpp as f32, 1.7, slide);
     }
@@ -145,11 +146,12 @@ struct Sinuses {
 }
 
 impl Sinuses {
-    fn hold(&self, x: f32, y: f32, depth: f32) -> bool {
-        if depth < SINUS_UM {
-            return depth > CAPSULE_UM;
-        }
-        depth > 110.0 && self.medulla.at(x / 330.0, y / 330.0) > 0.45 && (self.course.at(x / 90.0, y / 90.0) - 0.5).abs() < 0.045
+    /// 1 in a sinus, 0 outside, between at its edges; `depth` is the distance from the node's rim, µm.
+    fn cover(&self, x: f32, y: f32, depth: f32) -> f32 {
+        let below_capsule = ((SINUS_UM - depth) / 3.0).clamp(0.0, 1.0);
+        let width = 0.05 * ((self.medulla.at(x / 330.0, y / 330.0) - 0.42) * 7.0).clamp(0.0, 1.0) * ((depth - 90.0) / 40.0).clamp(0.0, 1.0);
+        let channel = (width - (self.course.at(x / 90.0, y / 90.0) - 0.5).abs()) * 40.0;
+        below_capsule.max(channel.clamp(0.0, 1.0))
     }
 }
 
@@ -159,30 +161,24 @@ fn ground(canvas: &mut Canvas, outline: &Blob, sinuses: &Sinuses, random: &mut C
     canvas.fill_blob(outline, 2.0, |x, y, depth| {
         let speckle = grain.at(x / 2.4, y / 2.4);
         if depth < CAPSULE_UM {
-            (0.06, 0.4 + 0.5 * fibres.at(x / 13.0, y / 13.0) * speckle)
-        } else if sinuses.hold(x, y, depth) {
-            (0.05 + 0.06 * speckle, 0.1 + 0.14 * speckle)
-        } else {
-            (0.16 + 0.14 * speckle, 0.22 + 0.16 * cloud.at(x / 70.0, y / 70.0) + 0.12 * speckle)
+            return (0.06, 0.4 + 0.5 * fibres.at(x / 13.0, y / 13.0) * speckle);
         }
+        let sinus = sinuses.cover(x, y, depth);
+        let reticulum = (0.2 + 0.08 * speckle, 0.22 + 0.16 * cloud.at(x / 70.0, y / 70.0) + 0.08 * speckle);
+        let pale = (0.06 + 0.05 * speckle, 0.12 + 0.1 * speckle);
+        (reticulum.0 + (pale.0 - reticulum.0) * sinus, reticulum.1 + (pale.1 - reticulum.1) * sinus)
     });
 }
 
-/// Empty cells with thin walls around parts of the node.
+/// Fat around parts of the node.
 fn fat(canvas: &mut Canvas, outline: &Blob, random: &mut ChaCha8Rng) {
     let extent = Noise(random.random());
     let whole = (SIDE_UM / 2.0, SIDE_UM / 2.0);
-    jittered(random, whole, SIDE_UM, 47.0, |random, x, y| {
+    jittered(random, whole, SIDE_UM, adipose::SPACING_UM, |random, x, y| {
         let outside = -outline.inside(x, y);
         let radius = random.random_range(23.0..29.0);
         if outside > radius && outside < 260.0 * (extent.at(x / 240.0, y / 240.0) - 0.35) {
-            let cell = Blob::new(random, (x, y), radius, 1.05, 0.06);
-            canvas.fill_blob(&cell, 1.0, |_, _, depth| if depth < 2.2 { (0.04, 0.42) } else { (0.0, 0.0) });
-            if random.random_bool(0.3) {
-                let (at, outwards) = cell.on_rim(random.random_range(0.0..TAU), 1.0);
-                let tangent = (-outwards.1, outwards.0);
-                canvas.nucleus(Ellipse { x: at.0, y: at.1, along: 4.0, across: 1.3, direction: tangent }, 0.9);
-            }
+            adipose::cell(canvas, (x, y), radius, random);
         }
     });
 }
@@ -204,13 +200,13 @@ fn lymphocytes(canvas: &mut Canvas, outline: &Blob, sinuses: &Sinuses, random: &
             }
             return;
         }
-        let sinus = sinuses.hold(x, y, depth);
+        let sinus = sinuses.cover(x, y, depth) > 0.5;
         let share = if sinus { 0.22 } else { 0.78 + 0.2 * crowding.at(x / 120.0, y / 120.0) };
         if random.random_bool(f64::from(share)) {
             let (size, density) = if random.random_bool(if sinus { 0.5 } else { 0.05 }) {
                 (random.random_range(2.9..3.6), random.random_range(0.5..0.75))
             } else {
-                (random.random_range(2.1..2.8), random.random_range(0.85..1.25))
+                (random.random_range(2.2..3.0), random.random_range(0.85..1.25))
             };
             canvas.nucleus(Ellipse::disc(x, y, size), density);
         }

@@ -41,10 +41,15 @@ const CELL_UM: f32 = 11.0;
 pub(in crate::synth) fn paint(canvas: &mut Canvas, deposit: &Blob, growth: Growth, random: &mut ChaCha8Rng) {
     let (cords, fibres, cloud) = (Noise(random.random()), Noise(random.random()), Noise(random.random()));
     let (period, width) = growth.strands();
+    let lie = unit_vector(random);
     let strand = |x: f32, y: f32| deposit.radius > STROMA_FROM_UM && (cords.at(x / period, y / period) - 0.5).abs() < width;
     canvas.fill_blob(deposit, 4.0, |x, y, _| {
         let grain = cloud.at(x / 9.0, y / 9.0);
-        if strand(x, y) { (0.08, 0.45 + 0.4 * fibres.at(x / 14.0, y / 3.0)) } else { (0.2 + 0.08 * grain, 0.3 + 0.16 * grain) }
+        if strand(x, y) {
+            (0.08, 0.4 + 0.45 * fibres.at((x * lie.0 + y * lie.1) / 18.0, (y * lie.0 - x * lie.1) / 3.5))
+        } else {
+            (0.2 + 0.08 * grain, 0.3 + 0.16 * grain)
+        }
     });
 
     let mut lumens = Vec::new();
