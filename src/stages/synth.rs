@@ -1,6 +1,6 @@
-//! `synth`: a synthetic cohort on disk, in the layout of a real one: `slides/<id>.tif` and `labels.csv`.
+//! `synth`: a synthetic cohort on disk, in the layout of the real one: slides, label files, annotations where it has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,16 +12,20 @@ use crate::ground::interrupt;
 use crate::ground::progress::Progress;
 use crate::store::files;
 use crate::store::run::{Opened, Recipe, Run, Summary};
-use crate::store::table::{self, Cells};
 use crate::synth::{self, CohortSettings};
 
 /// Writes the cohort into `out`, unless it is there.
 ///
 /// # Errors
-/// A number of slides that cannot be balanced, a folder that cannot be written, an interruption.
+/// A size that the cohort cannot have, a folder that cannot be written, an interruption.
 pub fn run(settings: &CohortSettings, out: &Path, machine: &Machine) -> Result<Summary> {
     let slides = synth::cohort(settings)?;
-    let recipe = Recipe { stage: "synth".into(), settings: json!({ "synth": settings }), inputs: BTreeMap::new() };
+    // Without the name, as before there were others: a folder of the default cohort stays what it is.
+    let recorded = match settings {
+        CohortSettings::Demo(demo) => json!(demo),
+        named => json!(named),
+    };
+    let recipe = Recipe { stage: "synth".into(), settings: json!({ "synth": recorded }), inputs: BTreeMap::new() };
     let run = match Run::open(out, recipe)? {
         Opened::Done(summary) => {
             tracing::info!("synth: nothing to do, the cohort of {} slides is there", slides.len());
@@ -35,9 +39,12 @@ pub fn run(settings: &CohortSettings, out: &Path, machine: &Machine) -> Result<S
     pool.install(|| {
         slides.par_iter().try_for_each(|slide| {
             interrupt::check()?;
-            let path = run.path(&format!("slides/{}.tif", slide.slide_id));
+            let path = run.path(&slide.path);
             if !path.exists() {
-                files::write_bytes(&path, &synth::render(slide, settings.seed)?)?;
+                files::write_bytes(&path, &synth::render(slide, settings.seed())?)?;
+            }
+            if let (Some(path), Some(xml)) = (&slide.annotation, synth::outlines(slide, settings.seed())) {
+                files::write_bytes(&run.path(path), xml.as_bytes())?;
             }
             progress.add(1, &slide.slide_id);
             anyhow::Ok(())
@@ -45,17 +52,9 @@ pub fn run(settings: &CohortSettings, out: &Path, machine: &Machine) -> Result<S
     })?;
     progress.finish();
 
-    let column = |cell: &dyn Fn(&synth::SyntheticSlide) -> String| Cells::Text(slides.iter().map(cell).collect());
-    table::write(
-        &run.path("labels.csv"),
-        vec![
-            ("slide_id", column(&|slide| slide.slide_id.clone())),
-            ("patient_id", column(&|slide| slide.patient_id.clone())),
-            ("label", column(&|slide| slide.lesion.label().to_owned())),
-            ("centre", column(&|slide| format!("centre_{}", slide.centre))),
-            ("mpp", Cells::Real(slides.iter().map(synth::SyntheticSlide::mpp).collect())),
-        ],
-    )?;
-    tracing::info!("synth: {} slides of {} patients; see labels.csv", slides.len(), slides.len() / 2);
+    let labels = settings.label_file(&slides);
+    files::write_bytes(&run.path(&labels.path), labels.text.as_bytes())?;
+    let patients: BTreeSet<&str> = slides.iter().map(|slide| slide.patient_id.as_str()).collect();
+    tracing::info!("synth: {} slides of {} patients; see {}", slides.len(), patients.len(), labels.path);
     run.finish(json!({ "slides": slides.len() }), BTreeMap::new())
 }

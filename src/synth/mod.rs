@@ -1,80 +1,107 @@
-//! A small cohort made from numbers alone, for the demonstration and for tests: no download, no patient.
-//!
-//! Three classes that differ in the architecture of small lesions, not in colour; two centres that differ in stain *and*
-//! in micron size, so that a pipeline which confuses pixels with micrometres, or colour with disease, shows it.
+//! Cohorts made from numbers alone, for the demonstration, for tests, and for trying a pipeline before the real slides
+//! are there: no download, no patient.
 
+mod asap;
+mod canvas;
+mod cohorts;
 mod noise;
-mod scene;
+mod scenes;
+mod stain;
 mod tiff;
 
-use anyhow::{Result, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::Result;
 
 use crate::ground::seed;
+use crate::registry;
 
-pub use scene::Lesion;
+pub use cohorts::bracs::BracsSettings;
+pub use cohorts::camelyon17::Camelyon17Settings;
+pub use cohorts::demo::DemoSettings;
+pub use cohorts::rare::RareSettings;
 
-/// What to make.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct CohortSettings {
-    /// Slides of each class; a multiple of four: two slides a patient, two centres.
-    pub slides_per_class: usize,
-    /// Same seed, same bytes.
-    pub seed: u64,
-}
-
-impl Default for CohortSettings {
-    fn default() -> Self {
-        Self { slides_per_class: 8, seed: 0 }
+registry! {
+    /// Which cohort to make and how large.
+    pub enum CohortSettings {
+        "demo" => Demo(DemoSettings),
+        "camelyon17" => Camelyon17(Camelyon17Settings),
+        "bracs" => Bracs(BracsSettings),
+        "rare" => Rare(RareSettings),
     }
+    default "demo"
 }
 
-/// One slide of the cohort.
-#[derive(Debug, Clone, PartialEq)]
+/// One slide of a cohort.
 pub struct SyntheticSlide {
     /// File name without extension.
     pub slide_id: String,
-    /// Two slides a patient.
+    /// Whose it is; the patient has a random stream of their own.
     pub patient_id: String,
-    /// What its lesions are; [`Lesion::None`] for a normal slide.
-    pub lesion: Lesion,
-    /// 0 or 1.
+    /// The class, as the label file spells it.
+    pub label: String,
+    /// From 0.
     pub centre: usize,
+    /// Where the slide lies in the cohort's folder.
+    pub path: String,
+    /// Where its lesions' outlines lie, if the cohort ships them.
+    pub annotation: Option<String>,
+    laboratory: &'static stain::Laboratory,
+    scene: Scene,
+}
+
+/// What lies on the glass.
+enum Scene {
+    Connective(scenes::connective::Tissue),
+    LymphNode(scenes::lymph_node::Burden),
+    Breast(scenes::breast::Pattern),
 }
 
 impl SyntheticSlide {
     /// µm per level-0 pixel of the centre's scanner.
     pub fn mpp(&self) -> f64 {
-        scene::CENTRES[self.centre].mpp
+        self.laboratory.mpp
     }
 }
 
-const SLIDES_PER_PATIENT: usize = 2;
+/// A label file of the cohort.
+pub struct LabelFile {
+    /// Where it lies in the cohort's folder.
+    pub path: String,
+    /// What it holds.
+    pub text: String,
+}
 
-/// The cohort's slides, balanced over class and centre.
+impl CohortSettings {
+    /// Same seed, same bytes.
+    pub fn seed(&self) -> u64 {
+        match self {
+            Self::Demo(settings) => settings.seed,
+            Self::Camelyon17(settings) => settings.seed,
+            Self::Bracs(settings) => settings.seed,
+            Self::Rare(settings) => settings.seed,
+        }
+    }
+
+    /// The cohort's label file.
+    pub fn label_file(&self, slides: &[SyntheticSlide]) -> LabelFile {
+        match self {
+            Self::Demo(_) | Self::Rare(_) => cohorts::demo::labels(slides),
+            Self::Camelyon17(_) => cohorts::camelyon17::labels(slides),
+            Self::Bracs(_) => cohorts::bracs::labels(slides),
+        }
+    }
+}
+
+/// The cohort's slides.
 ///
 /// # Errors
-/// A number of slides that cannot be balanced.
+/// A size that the cohort cannot have.
 pub fn cohort(settings: &CohortSettings) -> Result<Vec<SyntheticSlide>> {
-    let per_centre = SLIDES_PER_PATIENT * scene::CENTRES.len();
-    if settings.slides_per_class == 0 || !settings.slides_per_class.is_multiple_of(per_centre) {
-        bail!(
-            "{} slides per class cannot be balanced; give a multiple of {per_centre}: two slides a patient, two centres",
-            settings.slides_per_class
-        );
+    match settings {
+        CohortSettings::Demo(settings) => settings.slides(),
+        CohortSettings::Camelyon17(settings) => settings.slides(),
+        CohortSettings::Bracs(settings) => settings.slides(),
+        CohortSettings::Rare(settings) => settings.slides(),
     }
-    let classes = Lesion::ALL.len();
-    let patients = classes * settings.slides_per_class / SLIDES_PER_PATIENT;
-    let slides = (0..patients).flat_map(|patient| {
-        (0..SLIDES_PER_PATIENT).map(move |slide| SyntheticSlide {
-            slide_id: format!("synth_{patient:03}_{slide}"),
-            patient_id: format!("S{patient:03}"),
-            lesion: Lesion::ALL[patient % classes],
-            centre: (patient / classes) % scene::CENTRES.len(),
-        })
-    });
-    Ok(slides.collect())
 }
 
 /// The slide as the bytes of a pyramidal TIFF.
@@ -84,22 +111,20 @@ pub fn cohort(settings: &CohortSettings) -> Result<Vec<SyntheticSlide>> {
 pub fn render(slide: &SyntheticSlide, seed: u64) -> Result<Vec<u8>> {
     let mut patient = seed::stream(seed, &format!("synth/{}", slide.patient_id));
     let mut random = seed::stream(seed, &format!("synth/{}", slide.slide_id));
-    let picture = scene::paint(slide.lesion, &scene::CENTRES[slide.centre], &mut patient, &mut random);
+    let picture = match &slide.scene {
+        Scene::Connective(tissue) => scenes::connective::paint(tissue, slide.laboratory, &mut patient, &mut random),
+        Scene::Breast(pattern) => scenes::breast::paint(*pattern, slide.laboratory, &mut patient, &mut random),
+        Scene::LymphNode(burden) => {
+            let node = scenes::lymph_node::Node::plan(*burden, &mut random);
+            scenes::lymph_node::paint(&node, slide.laboratory, &mut patient, &mut random)
+        }
+    };
     tiff::pyramid(&picture.image, slide.mpp(), &|x, y, side| picture.is_scanned(x, y, side))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cohorts_are_balanced() {
-        let slides = cohort(&CohortSettings { slides_per_class: 8, seed: 0 }).unwrap();
-        for lesion in Lesion::ALL {
-            for centre in 0..2 {
-                assert_eq!(slides.iter().filter(|slide| slide.lesion == lesion && slide.centre == centre).count(), 4);
-            }
-        }
-        assert!(cohort(&CohortSettings { slides_per_class: 6, seed: 0 }).is_err());
-    }
+/// The outlines of the slide's metastases as ASAP XML, in level-0 pixels; `None` for tissue without any.
+pub fn outlines(slide: &SyntheticSlide, seed: u64) -> Option<String> {
+    let Scene::LymphNode(burden) = &slide.scene else { return None };
+    let node = scenes::lymph_node::Node::plan(*burden, &mut seed::stream(seed, &format!("synth/{}", slide.slide_id)));
+    Some(asap::xml(&node.metastases, slide.mpp()))
 }

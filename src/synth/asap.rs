@@ -1,0 +1,25 @@
+//! Lesion outlines in the XML of the ASAP viewer, as CAMELYON17 ships them: polygons of the group `metastases` in level-0 pixels.
+
+use std::fmt::Write;
+
+const CORNERS: usize = 48;
+const GROUP: &str = "metastases";
+
+use super::canvas::Blob;
+
+/// One polygon a lesion.
+pub(super) fn xml(lesions: &[Blob], mpp: f64) -> String {
+    let mut text = "<?xml version=\"1.0\"?>\n<ASAP_Annotations>\n\t<Annotations>\n".to_owned();
+    for (number, lesion) in lesions.iter().enumerate() {
+        let _ = writeln!(text, "\t\t<Annotation Name=\"Annotation {number}\" Type=\"Polygon\" PartOfGroup=\"{GROUP}\" Color=\"#F4FA58\">");
+        text += "\t\t\t<Coordinates>\n";
+        for (order, (x, y)) in lesion.polygon(CORNERS).into_iter().enumerate() {
+            let (x, y) = (f64::from(x) / mpp, f64::from(y) / mpp);
+            let _ = writeln!(text, "\t\t\t\t<Coordinate Order=\"{order}\" X=\"{x:.2}\" Y=\"{y:.2}\" />");
+        }
+        text += "\t\t\t</Coordinates>\n\t\t</Annotation>\n";
+    }
+    text += "\t</Annotations>\n\t<AnnotationGroups>\n";
+    let _ = writeln!(text, "\t\t<Group Name=\"{GROUP}\" PartOfGroup=\"None\" Color=\"#ff0000\">\n\t\t\t<Attributes />\n\t\t</Group>");
+    text + "\t</AnnotationGroups>\n</ASAP_Annotations>\n"
+}
