@@ -144,7 +144,9 @@ impl Jobs<'_> {
     fn data(&self, config: &Config, bags: Option<&PathBuf>) -> Result<Data> {
         let data = match config.train.data {
             DataKind::Bags => bags.cloned().context("training on bags needs the stage 'extract' before it")?,
-            DataKind::Cifar100 => self.pipeline.images.clone().context("the pipeline has no [inputs] images")?,
+            DataKind::Cifar100 | DataKind::ClassicMil | DataKind::MnistBags => {
+                self.pipeline.images.clone().context("the pipeline has no [inputs] images or samples")?
+            }
         };
         Ok(Data { data, labels: self.pipeline.labels.clone() })
     }
@@ -152,7 +154,7 @@ impl Jobs<'_> {
 
 fn label(config: &Config) -> String {
     let model = match config.train.data {
-        DataKind::Bags => config.train.model.aggregator.name(),
+        DataKind::Bags | DataKind::ClassicMil | DataKind::MnistBags => config.train.model.aggregator.name(),
         DataKind::Cifar100 => config.train.model.encoder.name(),
     };
     format!("{}-{model}-seed{}", config.train.loss.name(), config.seed)

@@ -40,6 +40,8 @@ struct File {
 struct InputFiles {
     slides: Option<String>,
     labels: Option<String>,
+    /// A published set; `samples` where they are no images.
+    #[serde(alias = "samples")]
     images: Option<String>,
 }
 
