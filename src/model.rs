@@ -1,9 +1,9 @@
-//! The model: encoder? → aggregator? → projection? → head?. Bags need the aggregator, images the encoder, the objective says
-//! which head.
+//! The model: encoder? → aggregator? → projection? → head?. Bags need the aggregator, images the encoder, bags of images both; the
+//! objective says which head.
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
-use tch::{nn, no_grad};
+use tch::{Tensor, nn, no_grad};
 
 use crate::aggregators::{Aggregator, AggregatorSettings, Term};
 use crate::encoders::{Encoder, EncoderSettings};
@@ -20,7 +20,7 @@ pub const DEFAULT_ENCODER: &str = "cifar-resnet18";
 pub struct ModelSettings {
     /// Pools bags; not used on images.
     pub aggregator: AggregatorSettings,
-    /// Trained from the first pixel; not used on bags.
+    /// Trained from the first pixel; not used on bags of features.
     pub encoder: EncoderSettings,
     /// A linear layer E→E after pooling.
     ///
@@ -54,12 +54,23 @@ impl Model {
     /// Builds the links that the input and the objective need.
     ///
     /// # Errors
-    /// An encoder that cannot be built.
+    /// Fewer than two classes, an aggregator that cannot be built, images that the encoder does not fit.
     pub fn new(settings: &ModelSettings, input: Input, head: Head, classes: i64, path: &nn::Path) -> Result<Self> {
         ensure!(classes >= 2, "at least 2 classes are needed, the labels have {classes}");
         let (encoder, aggregator) = match input {
             Input::Bags(features) => (None, Some(settings.aggregator.build(&(path / "aggregator"), features, classes)?)),
-            Input::Images => (Some(settings.encoder.build(&(path / "encoder"))), None),
+            Input::Images => {
+                ensure!(
+                    !matches!(settings.encoder, EncoderSettings::LeNet(_)),
+                    "the encoder 'lenet' fits digits only (train.data = \"mnist-bags\"); choose another train.model.encoder.name"
+                );
+                (Some(settings.encoder.build(&(path / "encoder"))), None)
+            }
+            Input::ImageBags => {
+                let encoder = settings.encoder.build(&(path / "encoder"));
+                let aggregator = settings.aggregator.build(&(path / "aggregator"), encoder.width(), classes)?;
+                (Some(encoder), Some(aggregator))
+            }
         };
         let width = aggregator.as_ref().map(|a| a.width()).or(encoder.as_ref().map(|e| e.width())).expect("one of both is built");
         Ok(Self {
@@ -84,7 +95,7 @@ impl Model {
         self.width
     }
 
-    /// Bags `[B,N,D]` or images `[B,3,H,W]` → embedding, head, attention.
+    /// Bags `[B,N,D]`, images `[B,3,H,W]` or bags of images `[B,N,3,H,W]` → embedding, head, attention.
     pub fn forward(&self, batch: &Batch, train: bool) -> Output {
         self.chain(batch, train, false).0
     }
@@ -119,9 +130,11 @@ impl Model {
 
     fn chain(&self, batch: &Batch, train: bool, with_terms: bool) -> (Output, Vec<Term>) {
         let (mut embedding, attention, terms) = match (&self.aggregator, &self.encoder) {
-            (Some(aggregator), _) => {
+            (Some(aggregator), encoder) => {
                 let mask = batch.mask.as_ref().expect("a batch of bags has a mask");
-                let pooled = aggregator.pool(&batch.inputs, mask, train, with_terms.then_some(&batch.targets));
+                let embedded = encoder.as_ref().map(|encoder| embed_bags(encoder.as_ref(), &batch.inputs, mask, train));
+                let bags = embedded.as_ref().unwrap_or(&batch.inputs);
+                let pooled = aggregator.pool(bags, mask, train, with_terms.then_some(&batch.targets));
                 (pooled.embedding, pooled.attention, pooled.terms)
             }
             (None, Some(encoder)) => (encoder.embed(&batch.inputs, train), None, Vec::new()),
@@ -135,4 +148,13 @@ impl Model {
         let head = layers.fold(first, |below, layer| below.map(|below| layer.forward(&below.relu())));
         (Output { embedding, head, attention }, terms)
     }
+}
+
+/// Bags of images `[B,N,3,H,W]` → bags of vectors `[B,N,E]`, 0 on padding. The encoder sees all images as one batch and no padding, so
+/// that its batch statistics are those of images.
+fn embed_bags(encoder: &dyn Encoder, bags: &Tensor, mask: &Tensor, train: bool) -> Tensor {
+    let real = mask.flatten(0, -1).nonzero().squeeze_dim(1);
+    let vectors = encoder.embed(&bags.flatten(0, 1).index_select(0, &real), train); // [n,E]
+    let all = Tensor::zeros([mask.numel() as i64, encoder.width()], (vectors.kind(), vectors.device()));
+    all.index_copy(0, &real, &vectors).view([bags.size()[0], bags.size()[1], encoder.width()])
 }

@@ -16,7 +16,9 @@ use crate::ground::linear::Linear;
 pub struct AbmilSettings {
     /// Whether a first layer reduces the features to `width`.
     pub embed: bool,
-    /// Whether that layer has a bias.
+    /// Widths of layers before the first one, each with its bias, activation and dropout.
+    pub hidden: Vec<i64>,
+    /// Whether the first layer and those before it have a bias.
     pub embed_bias: bool,
     /// E: width of the first layer.
     pub width: i64,
@@ -24,15 +26,24 @@ pub struct AbmilSettings {
     pub attention_width: i64,
     /// Gated (eq. 9) or plain (eq. 8) attention.
     pub gated: bool,
-    /// Activation after the first layer.
+    /// Activation after the first layer and those before it.
     pub activation: Activation,
-    /// Share of hidden units dropped after the first layer while training.
+    /// Share of units dropped after each of these layers while training.
     pub dropout: f64,
 }
 
 impl Default for AbmilSettings {
     fn default() -> Self {
-        Self { embed: true, embed_bias: false, width: 128, attention_width: 128, gated: true, activation: Activation::Relu, dropout: 0.0 }
+        Self {
+            embed: true,
+            hidden: Vec::new(),
+            embed_bias: false,
+            width: 128,
+            attention_width: 128,
+            gated: true,
+            activation: Activation::Relu,
+            dropout: 0.0,
+        }
     }
 }
 
@@ -51,9 +62,19 @@ pub enum Activation {
 impl AbmilSettings {
     /// Builds ABMIL for features of width `features` (D).
     pub fn build(&self, path: &nn::Path, features: i64) -> Abmil {
-        let width = if self.embed { self.width } else { features };
+        let mut width = features;
+        let mut layer = |path: nn::Path, next: i64| {
+            let layer = Linear::new(&path, width, next, self.embed_bias);
+            width = next;
+            layer
+        };
+        let hidden = if self.embed { &self.hidden[..] } else { &[] };
+        let mut embed: Vec<Linear> = hidden.iter().enumerate().map(|(k, &next)| layer(path / "hidden" / k, next)).collect();
+        if self.embed {
+            embed.push(layer(path / "embed", self.width));
+        }
         Abmil {
-            embed: self.embed.then(|| Linear::new(&(path / "embed"), features, width, self.embed_bias)),
+            embed,
             attention: GatedAttention::new(&(path / "attention"), width, self.attention_width, 1, self.gated, 0.0),
             settings: self.clone(),
             width,
@@ -63,7 +84,8 @@ impl AbmilSettings {
 
 /// Gated or plain ABMIL.
 pub struct Abmil {
-    embed: Option<Linear>,
+    /// None without `embed`.
+    embed: Vec<Linear>,
     attention: GatedAttention,
     settings: AbmilSettings,
     width: i64,
@@ -71,18 +93,15 @@ pub struct Abmil {
 
 impl Aggregator for Abmil {
     fn pool_filled(&self, bags: &Tensor, mask: &Tensor, train: bool, _targets: Option<&Tensor>) -> Pooled {
-        let hidden = match &self.embed {
-            None => bags.shallow_clone(),
-            Some(embed) => {
-                let linear = embed.forward(bags);
-                let active = match self.settings.activation {
-                    Activation::Relu => linear.relu(),
-                    Activation::Gelu => linear.gelu("none"),
-                    Activation::Tanh => linear.tanh(),
-                };
-                if self.settings.dropout > 0.0 { active.dropout(self.settings.dropout, train) } else { active }
-            }
-        }; // [B,N,E]
+        let hidden = self.embed.iter().fold(bags.shallow_clone(), |below, layer| {
+            let linear = layer.forward(&below);
+            let active = match self.settings.activation {
+                Activation::Relu => linear.relu(),
+                Activation::Gelu => linear.gelu("none"),
+                Activation::Tanh => linear.tanh(),
+            };
+            if self.settings.dropout > 0.0 { active.dropout(self.settings.dropout, train) } else { active }
+        }); // [B,N,E]
         let (attention, scores) = attend(self.attention.scores(&hidden, train), mask); // [B,1,N]
         let embedding = attention.matmul(&hidden).squeeze_dim(1);
         Pooled { embedding, attention: Some(attention), scores: Some(scores), terms: Vec::new() }

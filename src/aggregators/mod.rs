@@ -56,7 +56,7 @@ impl AggregatorSettings {
             Self::ClamMb(settings) => Box::new(settings.build_multi(path, features, classes)?),
             Self::Dsmil(settings) => Box::new(settings.build(path, features, classes)?),
             Self::Dtfd(settings) => Box::new(settings.build(path, features, classes)?),
-            Self::Max(settings) => Box::new(settings.build(path, features)),
+            Self::Max(settings) => Box::new(settings.build(path, features, classes)),
             Self::Mean(settings) => Box::new(settings.build(path, features)),
             Self::TransMil(settings) => Box::new(settings.build(path, features)?),
         })

@@ -13,7 +13,10 @@ use crate::ground::seed;
 mod augment;
 pub mod bags;
 pub mod cifar;
+pub mod classic;
 pub mod cohort;
+pub mod mnist_bags;
+mod padding;
 pub mod split;
 
 /// What is trained on, by the `kind` in `[train.data]`.
@@ -25,6 +28,24 @@ pub enum DataKind {
     Bags,
     /// CIFAR-100, binary layout.
     Cifar100,
+    /// One of the classic MIL sets, chosen in `[train.classic]`.
+    ClassicMil,
+    /// Bags of handwritten digits, drawn as `[train.mnist-bags]` says.
+    MnistBags,
+}
+
+/// Which dataset, with what is said of it in the settings.
+pub struct Wanted<'a> {
+    /// `train.data`
+    pub kind: DataKind,
+    /// `[cohort]`, for bags.
+    pub cohort: &'a cohort::CohortSettings,
+    /// `[train.classic]`
+    pub classic: &'a classic::ClassicSettings,
+    /// `[train.mnist-bags]`
+    pub mnist_bags: &'a mnist_bags::MnistBagsSettings,
+    /// The run's seed.
+    pub seed: u64,
 }
 
 /// Samples in a fixed, documented order.
@@ -74,17 +95,22 @@ impl Augment {
     }
 }
 
-/// Opens what is trained on. `data`: an extract run or a folder of bags, or the folder of CIFAR-100; `labels`: the table, for bags.
+/// Opens what is trained on. `data`: an extract run or a folder of bags, or the folder of a published set; `labels`: the table, for bags.
 ///
 /// # Errors
 /// Whatever the kind's reader says.
-pub fn open(kind: DataKind, data: &Path, labels: Option<&Path>, cohort: &cohort::CohortSettings, seed: u64) -> Result<Box<dyn Dataset>> {
-    Ok(match kind {
+pub fn open(wanted: &Wanted, data: &Path, labels: Option<&Path>) -> Result<Box<dyn Dataset>> {
+    Ok(match wanted.kind {
         DataKind::Bags => {
             let labels = labels.context("training on bags needs a table of labels: --labels FILE")?;
             let inside = data.join("bags");
-            Box::new(bags::Bags::read(if inside.is_dir() { &inside } else { data }, cohort::Cohort::read(labels, cohort, seed)?)?)
+            Box::new(bags::Bags::read(
+                if inside.is_dir() { &inside } else { data },
+                cohort::Cohort::read(labels, wanted.cohort, wanted.seed)?,
+            )?)
         }
         DataKind::Cifar100 => Box::new(cifar::Cifar::read(data)?),
+        DataKind::ClassicMil => Box::new(classic::Classic::read(&wanted.classic.file(data))?),
+        DataKind::MnistBags => Box::new(mnist_bags::MnistBags::read(data, wanted.mnist_bags, wanted.seed)?),
     })
 }

@@ -6,6 +6,7 @@
 mod blocks;
 pub mod cifar_resnet;
 pub mod efficientnet_lite;
+pub mod lenet;
 pub mod pixels;
 mod residual;
 pub mod resnet;
@@ -39,6 +40,7 @@ crate::registry! {
         "cifar-resnet34" => CifarResNet34(cifar_resnet::CifarResNetSettings),
         "cifar-resnet50" => CifarResNet50(cifar_resnet::CifarResNetSettings),
         "cifar-resnet101" => CifarResNet101(cifar_resnet::CifarResNetSettings),
+        "lenet" => LeNet(lenet::LeNetSettings),
     } default "efficientnet-lite0"
 }
 
@@ -58,6 +60,7 @@ impl EncoderSettings {
             Self::CifarResNet34(_) => Box::new(CifarResNet::new(path, RESNET34)),
             Self::CifarResNet50(_) => Box::new(CifarResNet::new(path, RESNET50)),
             Self::CifarResNet101(_) => Box::new(CifarResNet::new(path, RESNET101)),
+            Self::LeNet(_) => Box::new(lenet::LeNet::new(path)),
         }
     }
 
@@ -66,18 +69,27 @@ impl EncoderSettings {
         match self {
             Self::EfficientNetLite0(_) => &["_fc."],
             Self::ResNet50Trunc(_) => &["layer4.", "fc."],
+            Self::LeNet(_) => &["attention.", "attention_", "classifier."],
             _ => &["fc."],
         }
     }
 
     /// Mean and standard deviation of the images that the network was, or is to be, trained on.
     pub fn normalisation(&self) -> Normalisation {
-        if self.is_cifar() { Normalisation::CIFAR100 } else { Normalisation::IMAGENET }
+        match self {
+            Self::LeNet(_) => Normalisation::MNIST,
+            _ if self.is_cifar() => Normalisation::CIFAR100,
+            _ => Normalisation::IMAGENET,
+        }
     }
 
     /// Side of the images that the network expects, pixels.
     pub fn input_px(&self) -> u32 {
-        if self.is_cifar() { 32 } else { 224 }
+        match self {
+            Self::LeNet(_) => lenet::SIDE as u32,
+            _ if self.is_cifar() => 32,
+            _ => 224,
+        }
     }
 
     fn is_cifar(&self) -> bool {

@@ -20,6 +20,9 @@ impl Normalisation {
         mean: [0.507_075_159_237_132_3, 0.486_548_873_314_950_95, 0.440_917_843_367_034_3],
         std: [0.267_334_285_879_240_1, 0.256_438_462_917_088_3, 0.276_150_471_325_684_04],
     };
+
+    /// MNIST's training digits; their one channel stands in all three.
+    pub const MNIST: Self = Self { mean: [0.1307; 3], std: [0.3081; 3] };
 }
 
 /// Interleaved RGB bytes `[count, side, side, 3]` → `(x/255 − mean)/std` as `[count,3,side,side]`, f32, on `device`.

@@ -9,14 +9,17 @@ pub enum Input {
     Bags(i64),
     /// Images.
     Images,
+    /// Bags of images.
+    ImageBags,
 }
 
-/// A batch of bags (`inputs [B,N,D]`, `mask [B,N]`) or of images (`inputs [B,3,H,W]`, no mask).
+/// A batch of bags (`inputs [B,N,D]`, `mask [B,N]`), of images (`inputs [B,3,H,W]`, no mask), or of bags of images
+/// (`inputs [B,N,3,H,W]`, `mask [B,N]`).
 #[derive(Debug)]
 pub struct Batch {
-    /// Bags `[B,N,D]`, zero-padded to the longest, or images `[B,3,H,W]`; f32.
+    /// Bags `[B,N,D]` or `[B,N,3,H,W]`, padded to the longest, or images `[B,3,H,W]`; f32.
     pub inputs: Tensor,
-    /// `[B,N]` bool, true where a tile is; `None` for images.
+    /// `[B,N]` bool, true where a tile or an image of a bag is; `None` for images without bags.
     pub mask: Option<Tensor>,
     /// Class indices `[B]`, i64.
     pub targets: Tensor,

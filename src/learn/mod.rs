@@ -28,8 +28,12 @@ pub mod select;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TrainSettings {
-    /// What is trained on: `bags` or `cifar100`.
+    /// What is trained on: `bags`, `cifar100`, `classic-mil` or `mnist-bags`.
     pub data: crate::datasets::DataKind,
+    /// Which of the classic sets, for `classic-mil`.
+    pub classic: crate::datasets::classic::ClassicSettings,
+    /// How bags of digits are drawn, for `mnist-bags`.
+    pub mnist_bags: crate::datasets::mnist_bags::MnistBagsSettings,
     /// Passes over the training set; 0 keeps the initial model, as a control.
     pub epochs: usize,
     /// Bags or images in a batch.
@@ -68,6 +72,8 @@ impl Default for TrainSettings {
     fn default() -> Self {
         Self {
             data: crate::datasets::DataKind::Bags,
+            classic: crate::datasets::classic::ClassicSettings::default(),
+            mnist_bags: crate::datasets::mnist_bags::MnistBagsSettings::default(),
             epochs: 50,
             batch_size: 8,
             accumulate: 1,

@@ -66,6 +66,8 @@ struct InputFiles {
     labels: Files,
     /// Bags that are there already, for a pipeline without the stages `tile` and `extract`.
     bags: Files,
+    /// A published set; `samples` where they are no images.
+    #[serde(alias = "samples")]
     images: Files,
 }
 

@@ -8,13 +8,13 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::datasets::split::Split;
-use crate::datasets::{self, DataKind, Dataset};
+use crate::datasets::{self, DataKind, Dataset, Wanted, mnist_bags};
 use crate::store::{digest, run};
 
 /// Paths of a training or probing call.
 #[derive(Debug, Clone)]
 pub struct Data {
-    /// An extract run, a folder of bags, or the folder of an image set.
+    /// An extract run, a folder of bags, or the folder of a published set.
     pub data: PathBuf,
     /// The table of labels, for bags.
     pub labels: Option<PathBuf>,
@@ -26,7 +26,10 @@ impl Data {
     /// # Errors
     /// Whatever the dataset or the split says.
     pub fn open(&self, config: &Config) -> Result<(Box<dyn Dataset>, Split)> {
-        let dataset = datasets::open(config.train.data, &self.data, self.labels.as_deref(), &config.cohort, config.seed)?;
+        let train = &config.train;
+        let wanted =
+            Wanted { kind: train.data, cohort: &config.cohort, classic: &train.classic, mnist_bags: &train.mnist_bags, seed: config.seed };
+        let dataset = datasets::open(&wanted, &self.data, self.labels.as_deref())?;
         let split = config.split.divide(dataset.as_ref(), config.seed)?;
         Ok((dataset, split))
     }
@@ -41,10 +44,9 @@ impl Data {
                 Some(summary) => summary.digest,
                 None => listing(&self.data)?,
             },
-            DataKind::Cifar100 => {
-                let parts = ["train.bin", "test.bin"].map(|name| digest::file_fast(&self.data.join(name)));
-                digest::settings(&parts.into_iter().collect::<Result<Vec<_>>>()?)?
-            }
+            DataKind::Cifar100 => of_files(&["train.bin", "test.bin"].map(|name| self.data.join(name)))?,
+            DataKind::MnistBags => of_files(&mnist_bags::files(&self.data))?,
+            DataKind::ClassicMil => digest::file(&config.train.classic.file(&self.data))?[..8].to_owned(),
         };
         let mut digests = BTreeMap::from([("data".to_owned(), data)]);
         if let Some(labels) = &self.labels {
@@ -52,6 +54,11 @@ impl Data {
         }
         Ok(digests)
     }
+}
+
+/// One digest of several files.
+fn of_files(paths: &[PathBuf]) -> Result<String> {
+    digest::settings(&paths.iter().map(|path| digest::file_fast(path)).collect::<Result<Vec<_>>>()?)
 }
 
 /// Digest of a folder that is no run of ours: names and sizes.

@@ -118,7 +118,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         },
         labels: labels_in_words(&trained.cohort),
         loss: trained.train.loss.name().to_owned(),
-        aggregator: if trained.train.data == DataKind::Bags { trained.train.model.aggregator.name() } else { "none" }.to_owned(),
+        aggregator: if trained.train.data == DataKind::Cifar100 { "none" } else { trained.train.model.aggregator.name() }.to_owned(),
         encoder: encoder(&trained, &inputs.data)?,
         epochs: trained.train.epochs,
         checkpoint: checkpoint.to_owned(),
@@ -186,13 +186,17 @@ fn labels_in_words(cohort: &CohortSettings) -> String {
     }
 }
 
-/// The frozen network behind the bags as the extract run names it; for images, the network that was trained.
+/// The frozen network behind the bags as the extract run names it; for images, the network that was trained; for a classic set,
+/// whose features come with it, the set.
 fn encoder(trained: &Config, data: &Data) -> Result<String> {
-    if trained.train.data != DataKind::Bags {
-        return Ok(trained.train.model.encoder.name().to_owned());
-    }
-    let summary = run::summary(&data.data)?;
-    Ok(summary.and_then(|s| s.figures["encoder"].as_str().map(str::to_owned)).unwrap_or_else(|| "unknown".into()))
+    Ok(match trained.train.data {
+        DataKind::Bags => {
+            let summary = run::summary(&data.data)?;
+            summary.and_then(|s| s.figures["encoder"].as_str().map(str::to_owned)).unwrap_or_else(|| "unknown".into())
+        }
+        DataKind::Cifar100 | DataKind::MnistBags => trained.train.model.encoder.name().to_owned(),
+        DataKind::ClassicMil => trained.train.classic.set.name().to_owned(),
+    })
 }
 
 #[cfg(test)]

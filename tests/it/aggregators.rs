@@ -2,18 +2,26 @@
 
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor, no_grad};
+use wsi::aggregators::abmil::AbmilSettings;
+use wsi::aggregators::max::{MaxSettings, Of};
 use wsi::aggregators::{Aggregator, AggregatorSettings};
 
 const FEATURES: i64 = 16;
 const CLASSES: i64 = 3;
 
-/// Every member with its default settings and random weights.
+/// Every member with its default settings, and those with forms of another shape, with random weights.
 fn each(check: impl Fn(&str, &VarStore, &dyn Aggregator)) {
-    for name in AggregatorSettings::NAMES {
+    let mut all: Vec<(String, AggregatorSettings)> =
+        AggregatorSettings::NAMES.iter().map(|&name| (name.to_owned(), AggregatorSettings::named(name).unwrap())).collect();
+    for of in [Of::Logits, Of::Instance] {
+        all.push((format!("max of {of:?}"), AggregatorSettings::Max(MaxSettings { of, ..Default::default() })));
+    }
+    all.push(("abmil of three layers".into(), AggregatorSettings::Abmil(AbmilSettings { hidden: vec![32, 24], ..Default::default() })));
+    for (name, settings) in all {
         tch::manual_seed(7);
         let store = VarStore::new(Device::Cpu);
-        let model = AggregatorSettings::named(name).unwrap().build(&store.root(), FEATURES, CLASSES).unwrap();
-        check(name, &store, model.as_ref());
+        let model = settings.build(&store.root(), FEATURES, CLASSES).unwrap();
+        check(&name, &store, model.as_ref());
     }
 }
 

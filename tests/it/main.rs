@@ -4,6 +4,7 @@
 
 mod aggregators;
 mod bad_input;
+mod classic;
 mod data;
 mod extract;
 mod house;

@@ -22,7 +22,7 @@ pub fn check(case: &Case) {
         let (golden, model) = Golden::new(case, &RELEASED, |path, features| settings.build(path, features, classes).unwrap());
         for bag in golden.bags() {
             let tiers = model.tiers(&bag.input.squeeze_dim(0), &case.stored(&bag.name("perm")));
-            let logits = golden.head.forward(&tiers.embedding.unsqueeze(0));
+            let logits = golden.head().forward(&tiers.embedding.unsqueeze(0));
             let second = bag.cross_entropy(&logits);
             bag.compare(&format!("tier2_in_{text}"), &tiers.distilled);
             bag.compare(&format!("logits_{text}"), &logits);

@@ -14,8 +14,8 @@ use super::super::case::{Case, Limit};
 pub struct Golden<'c> {
     /// The case.
     pub case: &'c Case,
-    /// The classifier of the embedding.
-    pub head: Linear,
+    /// The classifier of the embedding, where the reference has one beside the aggregator.
+    head: Option<Linear>,
     store: VarStore,
     names: &'static ReleasedNames,
     limit: Limit,
@@ -55,20 +55,39 @@ pub fn whole(case: &Case, name: &str) -> i64 {
 impl<'c> Golden<'c> {
     /// Builds the aggregator for the case's width D and loads every parameter; one without a place, or left unset, is a problem.
     pub fn new<A: Aggregator>(case: &'c Case, names: &'static ReleasedNames, build: impl FnOnce(&Path, i64) -> A) -> (Self, A) {
-        let features = case.spec["inputs"][0]["shape"][1].as_i64().unwrap();
-        let store = VarStore::new(Device::Cpu);
-        let model = build(&store.root(), features);
+        let (mut golden, model) = Self::unloaded(case, names, build);
         let first = case.spec["stats"].as_object().unwrap().keys().next().unwrap();
         let outputs = case.spec["tensors"][format!("{first}.logits")]["shape"][1].as_i64().unwrap();
-        let head = Linear::new(&(store.root() / "head"), model.width(), outputs, true);
-        let golden = Self { case, head, store, names, limit: Limit::RelativeMax(case.tolerance("/rel_max").unwrap()) };
+        golden.head = Some(Linear::new(&(golden.store.root() / "head"), model.width(), outputs, true));
         golden.load();
         (golden, model)
     }
 
+    /// The same for a reference whose classifier is the aggregator's.
+    pub fn headless<A: Aggregator>(case: &'c Case, names: &'static ReleasedNames, build: impl FnOnce(&Path, i64) -> A) -> (Self, A) {
+        let (golden, model) = Self::unloaded(case, names, build);
+        golden.load();
+        (golden, model)
+    }
+
+    fn unloaded<A: Aggregator>(case: &'c Case, names: &'static ReleasedNames, build: impl FnOnce(&Path, i64) -> A) -> (Self, A) {
+        let features = case.spec["inputs"][0]["shape"][1].as_i64().unwrap();
+        let store = VarStore::new(Device::Cpu);
+        let model = build(&store.root(), features);
+        let limit = Limit::RelativeMax(case.tolerance("/rel_max").unwrap());
+        (Self { case, head: None, store, names, limit }, model)
+    }
+
+    /// The classifier of the embedding.
+    pub fn head(&self) -> &Linear {
+        self.head.as_ref().unwrap_or_else(|| panic!("{}: built without a head", self.case.name))
+    }
+
     fn load(&self) {
         let mut unset = self.store.variables();
-        let _ = no_grad(|| self.head.weight.shallow_clone().zero_());
+        if let Some(head) = &self.head {
+            let _ = no_grad(|| head.weight.shallow_clone().zero_());
+        }
         for (name, tensor) in self.case.state() {
             let Some((ours, mut place)) = self.place(&name, &self.store.variables(), |variable| variable.shallow_clone()) else {
                 if !self.names.is_unused(&name) {
@@ -100,8 +119,8 @@ impl<'c> Golden<'c> {
         };
         let whole = what(&variables[&format!("head.{part}")]);
         let row = whole.narrow(0, branch, 1);
-        let branches = self.head.weight.size()[0];
-        let width = self.head.weight.size()[1] / branches;
+        let branches = self.head().weight.size()[0];
+        let width = self.head().weight.size()[1] / branches;
         Some((format!("head.{part}"), if part == "weight" { row.narrow(1, branch * width, width) } else { row }))
     }
 
@@ -146,11 +165,8 @@ impl Bag<'_> {
 
     /// Logits of an embedding, compared with what every case has: logits, their soft-max, attention, bag.
     pub fn logits(&self, pooled: &Pooled) -> Tensor {
-        let logits = self.golden.head.forward(&pooled.embedding);
-        self.compare("logits", &logits);
-        if logits.size()[1] > 1 {
-            self.compare("prob", &logits.softmax(-1, None::<Kind>));
-        }
+        let logits = self.golden.head().forward(&pooled.embedding);
+        self.compare_logits(&logits);
         if let Some(attention) = &pooled.attention {
             self.compare("attention", &attention.squeeze_dim(0));
         }
@@ -158,6 +174,14 @@ impl Bag<'_> {
             self.compare("attention_raw", &scores.squeeze_dim(0));
         }
         logits
+    }
+
+    /// Compares logits and their soft-max.
+    pub fn compare_logits(&self, logits: &Tensor) {
+        self.compare("logits", logits);
+        if logits.size()[1] > 1 {
+            self.compare("prob", &logits.softmax(-1, None::<Kind>));
+        }
     }
 
     /// The value of a term, without gradient.
