@@ -130,9 +130,8 @@ fn tidy(mut columns: Vec<Vec<String>>) -> Result<DataFrame> {
 /// # Errors
 /// Names the missing column and those that are there.
 pub fn text(frame: &DataFrame, name: &str, path: &Path) -> Result<Vec<String>> {
-    let column = frame
-        .column(name)
-        .map_err(|_| anyhow!("'{}' has no column '{name}'; it has: {}", path.display(), names(frame).join(", ")))?;
+    let column =
+        frame.column(name).map_err(|_| anyhow!("'{}' has no column '{name}'; it has: {}", path.display(), names(frame).join(", ")))?;
     Ok(column.str()?.iter().map(|cell| cell.unwrap_or("").to_owned()).collect())
 }
 

@@ -3,7 +3,9 @@
 #![allow(clippy::print_stderr)] // tests say what they skipped
 
 mod aggregators;
+mod annotations;
 mod bad_input;
+mod cohort;
 mod data;
 mod extract;
 mod house;
