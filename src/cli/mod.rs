@@ -111,7 +111,7 @@ struct DataArguments {
     /// An extract run, a folder of bags, or the folder of an image set
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Table of labels (CSV), for bags
+    /// Labels, for bags: a table (CSV, XLSX) or a folder of class folders
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 }

@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use half::f16;
 use rand::seq::index::sample;
 use rayon::prelude::*;
 use tch::Device;
 
-use super::cohort::{Cohort, Labelled};
+use super::cohort::{Cohort, Labelled, Roll};
 use super::{Augment, Dataset, padding};
 use crate::ground::batch::{Batch, Input};
 use crate::store::bag;
@@ -26,25 +26,17 @@ pub struct Bags {
     ids: Vec<String>,
     groups: Vec<String>,
     targets: Vec<i64>,
+    roll: Roll,
 }
 
 impl Bags {
     /// Reads `folder/<slide>.h5` for every labelled slide.
     ///
     /// # Errors
-    /// A labelled slide without a bag, a bag without tiles, bags of different widths: each by its name.
+    /// As [`Cohort::join`]; a bag without tiles, bags of different widths: each by its name.
     pub fn read(folder: &Path, cohort: Cohort) -> Result<Self> {
+        let (cohort, roll) = cohort.join(&bag_ids(folder)?, &folder.display().to_string())?;
         let paths: Vec<_> = cohort.slides.iter().map(|slide| folder.join(format!("{}.h5", slide.slide))).collect();
-        let missing: Vec<&str> =
-            cohort.slides.iter().zip(&paths).filter(|(_, path)| !path.is_file()).map(|(s, _)| s.slide.as_str()).collect();
-        if let Some(first) = missing.first() {
-            bail!(
-                "slide '{first}' is in the labels but has no bag in '{}' ({} such slides of {}); extract it, or remove its row",
-                folder.display(),
-                missing.len(),
-                paths.len()
-            );
-        }
         let bytes: u64 = paths.iter().filter_map(|path| path.metadata().ok()).map(|m| m.len()).sum();
         if let Some(free) = free_memory() {
             ensure!(bytes < free, "the bags are {} MB, this machine has {} MB free; train on a larger machine", bytes >> 20, free >> 20);
@@ -72,8 +64,20 @@ impl Bags {
             slides: cohort.slides,
             features: read.into_iter().map(|features| features.values).collect(),
             width,
+            roll,
         })
     }
+}
+
+/// The ids of the bags in a folder, in any order.
+fn bag_ids(folder: &Path) -> Result<Vec<String>> {
+    let context = || format!("cannot read the folder of bags '{}'", folder.display());
+    let mut ids = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(context)? {
+        let name = entry.with_context(context)?.file_name().to_string_lossy().into_owned();
+        ids.extend(name.strip_suffix(".h5").filter(|id| !id.starts_with('.')).map(str::to_owned));
+    }
+    Ok(ids)
 }
 
 impl Dataset for Bags {
@@ -95,6 +99,10 @@ impl Dataset for Bags {
 
     fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    fn roll(&self) -> Option<&Roll> {
+        Some(&self.roll)
     }
 
     fn input(&self) -> Input {

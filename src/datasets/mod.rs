@@ -65,6 +65,11 @@ pub trait Dataset: Send + Sync {
     /// Class names in index order.
     fn classes(&self) -> &[String];
 
+    /// Every slide that labels or bags name, used or not; `None` for data without a table of labels.
+    fn roll(&self) -> Option<&cohort::Roll> {
+        None
+    }
+
     /// What a model gets.
     fn input(&self) -> Input;
 

@@ -7,6 +7,7 @@ pub mod interrupt;
 pub mod interval;
 pub mod linear;
 pub mod plan;
+pub mod polygon;
 pub mod progress;
 pub mod seed;
 pub mod units;

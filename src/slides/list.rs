@@ -29,10 +29,13 @@ pub struct SlideFile {
 const EXTENSIONS: [&str; 14] = ["svs", "tif", "tiff", "ndpi", "vms", "vmu", "scn", "mrxs", "bif", "svslide", "czi", "zvi", "qptiff", DICOM];
 const DICOM: &str = "dcm";
 
+/// Extensions of tables that list slides.
+const TABLES: [&str; 4] = ["csv", "tsv", "txt", "xlsx"];
+
 /// Columns of a table that may name the slide, best first.
 const SLIDE_COLUMNS: [&str; 6] = ["slide", "slide_id", "file", "filename", "path", "wsi"];
 
-/// The slides of `path`, sorted by `file`: a folder (searched to its depths), one slide, or a CSV whose column `slide`,
+/// The slides of `path`, sorted by `file`: a folder (searched to its depths), one slide, or a table (CSV, XLSX) whose column `slide`,
 /// `slide_id`, `file`, `filename`, `path` or `wsi` names a file, or an id to be found beside or below the table; its
 /// optional column `mpp` gives pixel sizes to slides that state none.
 ///
@@ -41,7 +44,7 @@ const SLIDE_COLUMNS: [&str; 6] = ["slide", "slide_id", "file", "filename", "path
 pub fn list(path: &Path) -> Result<Vec<SlideFile>> {
     let name = display_name(path);
     if !path.exists() {
-        bail!("'{name}' does not exist; give a folder of slides, a slide or a CSV table");
+        bail!("'{name}' does not exist; give a folder of slides, a slide or a table (CSV, XLSX)");
     }
     let mut slides = if path.is_dir() {
         let slides = in_folder(path)?;
@@ -49,7 +52,7 @@ pub fn list(path: &Path) -> Result<Vec<SlideFile>> {
             bail!("no slides in the folder '{name}'; known file types: {}", EXTENSIONS.join(", "));
         }
         slides
-    } else if extension(path) == "csv" {
+    } else if TABLES.contains(&extension(path).as_str()) {
         in_table(path)?
     } else {
         vec![SlideFile { id: id(path)?, file: name, path: path.to_owned(), mpp: None }]
@@ -163,7 +166,7 @@ fn table_mpp(cell: &str) -> Result<Option<f64>> {
     if cell.is_empty() {
         return Ok(None);
     }
-    let mpp: f64 = cell.parse().map_err(|_| anyhow!("'{cell}' is not a number"))?;
+    let mpp = table::number(cell).ok_or_else(|| anyhow!("'{cell}' is not a number"))?;
     if !(mpp.is_finite() && mpp > 0.0) {
         bail!("'{cell}' is not a positive number");
     }

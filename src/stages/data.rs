@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::datasets::split::Split;
-use crate::datasets::{self, DataKind, Dataset, Wanted, mnist_bags};
+use crate::datasets::{self, DataKind, Dataset, Wanted, cohort, mnist_bags};
 use crate::store::{digest, run};
 
 /// Paths of a training or probing call.
@@ -16,7 +16,7 @@ use crate::store::{digest, run};
 pub struct Data {
     /// An extract run, a folder of bags, or the folder of a published set.
     pub data: PathBuf,
-    /// The table of labels, for bags.
+    /// The labels, for bags: a table, or a folder of class folders.
     pub labels: Option<PathBuf>,
 }
 
@@ -50,7 +50,7 @@ impl Data {
         };
         let mut digests = BTreeMap::from([("data".to_owned(), data)]);
         if let Some(labels) = &self.labels {
-            digests.insert("labels".to_owned(), digest::file(labels)?[..8].to_owned());
+            digests.insert("labels".to_owned(), cohort::labels_digest(labels)?);
         }
         Ok(digests)
     }

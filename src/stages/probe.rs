@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Machine;
 use super::data::Data;
 use crate::config::Config;
-use crate::datasets::cohort::CohortSettings;
+use crate::datasets::cohort::{CohortSettings, Format, patient_stage};
 use crate::datasets::{DataKind, Dataset};
 use crate::learn::evaluate::rows;
 use crate::learn::{Learner, checkpoint};
@@ -22,7 +22,7 @@ use crate::probes::Checkpoint;
 use crate::probes::decide::{Decided, Judging, decide};
 use crate::store::predictions::{self, Prediction, Predictions};
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
-use crate::store::scores::{Decision, DecisionScores, Information, SCHEMA, ScoreFile};
+use crate::store::scores::{Decision, DecisionScores, Figure, Information, SCHEMA, ScoreFile};
 use crate::store::{files, scores};
 
 /// Paths of a probing call.
@@ -92,7 +92,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let bootstrap = Bootstrap { bounds: settings.interval, resamples: settings.resamples, seed: trained.seed };
     let decide = |(&decision, probabilities): (&Decision, &Vec<Vec<f64>>)| {
         let scored = Scored { ids: &ids, classes: dataset.classes(), labels: &targets, probabilities };
-        let scores = judge(&scored, &groups, &bootstrap).with_context(|| format!("decision '{}'", decision.name()))?;
+        let mut scores = judge(&scored, &groups, &bootstrap).with_context(|| format!("decision '{}'", decision.name()))?;
+        let stages = patient_stages(&trained.cohort, dataset, &split.test.0, probabilities);
+        scores.metrics.extend(stages.map(|figure| ("patient_stage_kappa".to_owned(), figure)));
         Ok((decision, scores))
     };
     let decisions: BTreeMap<Decision, DecisionScores> = by_rule.iter().map(decide).collect::<Result<_>>()?;
@@ -177,6 +179,23 @@ fn table(dataset: &dyn Dataset, test: &[usize], targets: &[usize], by_rule: BTre
         probabilities,
     };
     by_rule.into_iter().map(|(decision, rows)| (decision, rows.into_iter().enumerate().map(predict).collect())).collect()
+}
+
+/// The challenge's score of CAMELYON17's patients; `None` for other cohorts, shuffled labels and patients whose five nodes are not all
+/// in the test set.
+fn patient_stages(cohort: &CohortSettings, dataset: &dyn Dataset, test: &[usize], probabilities: &[Vec<f64>]) -> Option<Figure> {
+    if cohort.format != Format::Camelyon17 || cohort.shuffle_labels > 0 || dataset.classes() != patient_stage::NODE_CLASSES {
+        return None;
+    }
+    let stages = dataset.column(patient_stage::COLUMN)?;
+    let [patients, stated] = [dataset.groups(), &stages].map(|cells| test.iter().map(|&row| cells[row].clone()).collect::<Vec<_>>());
+    let predicted: Vec<usize> = probabilities.iter().map(|row| argmax(row)).collect();
+    let agreement = patient_stage::stage_agreement(&patients, &stated, &predicted)?;
+    Some(Figure {
+        value: agreement.kappa,
+        undefined: agreement.kappa.is_nan().then(|| "every patient has the same stage, in truth and by prediction".to_owned()),
+        definition: "Cohen's kappa with quadratic weights over the five pN stages, one stage a patient from its five nodes".to_owned(),
+    })
 }
 
 fn labels_in_words(cohort: &CohortSettings) -> String {

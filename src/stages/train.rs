@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Machine;
 pub use super::data::Data as Inputs;
 use crate::config::Config;
+use crate::datasets::cohort;
 use crate::ground::interrupt::Interrupted;
 use crate::learn::fit::{State, fit};
 use crate::learn::optimizers::Optimizer;
@@ -57,6 +58,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     };
     let (dataset, split) = inputs.open(config)?;
     split.write(&run.path("split.csv"), dataset.as_ref())?;
+    if let Some(roll) = dataset.roll() {
+        roll.write(&run.path(cohort::FILE))?;
+    }
     let settings = &config.train;
     machine.use_threads_for(dataset.as_ref(), settings.batch_size)?;
     let mut learner = Learner::new(settings, dataset.input(), dataset.classes().len(), config.seed, machine.device)?;
@@ -105,6 +109,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     }
     let figures = json!({
         "parameters": learner.parameters().values().map(tch::Tensor::numel).sum::<usize>(),
+        "waivers": dataset.roll().map(|roll| &roll.waivers),
         "train": split.train.0.len(),
         "valid": split.valid.0.len(),
         "split": split.name,

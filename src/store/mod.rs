@@ -1,5 +1,6 @@
 //! Everything that touches the disk: whole-or-absent files, run folders, bags, weights, tables.
 
+pub mod annotations;
 pub mod bag;
 mod checkpoint;
 pub mod coords;

@@ -3,8 +3,10 @@
 #![allow(clippy::print_stderr)] // tests say what they skipped
 
 mod aggregators;
+mod annotations;
 mod bad_input;
 mod classic;
+mod cohort;
 mod data;
 mod extract;
 mod house;

@@ -39,7 +39,8 @@ pub fn cohort(folder: &Path, classes: usize, patients: usize) -> Data {
     Data { data: folder.join("bags"), labels: Some(table) }
 }
 
-fn write_bag(folder: &Path, id: &str, class: usize, tiles: usize) {
+/// One bag of a slide of class `class`: two of its tiles show it.
+pub fn write_bag(folder: &Path, id: &str, class: usize, tiles: usize) {
     write_plan(folder, &plan(id, tiles), features(id, class, tiles));
 }
 
@@ -265,8 +266,8 @@ fn labels_that_do_not_fit_are_refused_by_name() {
     assert!(single.contains("class 'a' has 1 patient"), "{single}");
     let twice = refusal(&format!("{head}p00_0,p00,a\np00_0,p00,b\n"), &[]);
     assert!(twice.contains("p00_0") && twice.contains("twice"), "{twice}");
-    let column = refusal("slide,patient_id,label\np00_0,p00,a\n", &[]);
-    assert!(column.contains("no column 'slide_id'") && column.contains("slide, patient_id, label"), "{column}");
+    let column = refusal("name,patient_id,label\np00_0,p00,a\n", &[]);
+    assert!(column.contains("no column 'slide_id' or") && column.contains("name, patient_id, label"), "{column}");
     let empty = refusal(&format!("{head}p00_0,,a\n"), &[]);
     assert!(empty.contains("p00_0") && empty.contains("empty"), "{empty}");
     let narrow = refusal(
