@@ -69,8 +69,7 @@ fn table(grid: &Grid) -> Markup {
             thead { tr {
                 th scope="col" { "Bag model" }
                 @for (loss, decision) in COLUMNS { th.number scope="col" { (names::recipe_and_decision(loss, 1, decision)) } }
-                th.number scope="col" { "NCMI-LP − CE+LP " span.unit { "absolute, 95 % interval" } }
-                th.number scope="col" { "relative" }
+                th.number scope="col" { "NCMI-LP − CE+LP " span.unit { "absolute, below it relative" } }
                 th.number scope="col" { "p " span.unit { "as said below" } }
             } }
             tbody { @for line in &grid.lines { tr {
@@ -79,8 +78,7 @@ fn table(grid: &Grid) -> Markup {
                     (interval(&row.macro_f1)) span.under { (interval(&row.macro_auc)) }
                 } @else { "–" } } }
                 @if let Some(one) = line.difference {
-                    td.number.strong { (signed(&one.macro_f1)) }
-                    td.number { (relative(one)) }
+                    td.number.strong { (signed(&one.macro_f1)) span.under { (relative(one)) } }
                     td.number { (names::p_value(one.p_adjusted).unwrap_or_else(|| "–".to_owned()).trim_start_matches("= ")) }
                 }
             } } }
