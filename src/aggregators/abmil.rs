@@ -16,9 +16,9 @@ use crate::ground::linear::Linear;
 pub struct AbmilSettings {
     /// Whether a first layer reduces the features to `width`.
     pub embed: bool,
-    /// Widths of layers before the first one, each with its bias, activation and dropout.
+    /// Widths of layers before that one, each with a bias, activation and dropout as it has.
     pub hidden: Vec<i64>,
-    /// Whether the first layer and those before it have a bias.
+    /// Whether these layers have a bias.
     pub embed_bias: bool,
     /// E: width of the first layer.
     pub width: i64,
@@ -26,7 +26,7 @@ pub struct AbmilSettings {
     pub attention_width: i64,
     /// Gated (eq. 9) or plain (eq. 8) attention.
     pub gated: bool,
-    /// Activation after the first layer and those before it.
+    /// Activation after each of these layers.
     pub activation: Activation,
     /// Share of units dropped after each of these layers while training.
     pub dropout: f64,
@@ -68,8 +68,7 @@ impl AbmilSettings {
             width = next;
             layer
         };
-        let hidden = if self.embed { &self.hidden[..] } else { &[] };
-        let mut embed: Vec<Linear> = hidden.iter().enumerate().map(|(k, &next)| layer(path / "hidden" / k, next)).collect();
+        let mut embed: Vec<Linear> = self.hidden.iter().enumerate().map(|(k, &next)| layer(path / "hidden" / k, next)).collect();
         if self.embed {
             embed.push(layer(path / "embed", self.width));
         }
@@ -84,7 +83,7 @@ impl AbmilSettings {
 
 /// Gated or plain ABMIL.
 pub struct Abmil {
-    /// None without `embed`.
+    /// Those of `hidden`, then the first layer.
     embed: Vec<Linear>,
     attention: GatedAttention,
     settings: AbmilSettings,

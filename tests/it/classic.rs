@@ -12,6 +12,7 @@ use wsi::datasets::classic::Classic;
 use wsi::datasets::mnist_bags::{self, MnistBags, MnistBagsSettings};
 use wsi::ground::batch::Input;
 use wsi::learn::Learner;
+use wsi::pipeline::Pipeline;
 use wsi::stages::{Data, probe, train};
 use wsi::store::scores::{Decision, ScoreFile};
 
@@ -125,6 +126,19 @@ fn trained(data: &Path, config: &str, overrides: &[&str]) -> ScoreFile {
 fn counted(scores: &ScoreFile) -> [u64; 2] {
     let confusion = &scores.decisions[&Decision::Own].confusion;
     [(0..confusion.len()).map(|class| confusion[class][class]).sum(), confusion.iter().flatten().sum()]
+}
+
+#[test]
+fn the_committed_pipelines_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, out] = ["data", "out"].map(|name| format!("{name}={}", folder.path().display()));
+    for name in ["classic-mil", "mnist-bags"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("pipelines/{name}.toml"));
+        let pipeline = Pipeline::load(&file, &[data.clone(), out.clone()]).unwrap();
+        assert_eq!(pipeline.folder, folder.path().join(name));
+        let error = Pipeline::load(&file, &[data.clone(), out.clone(), "train.classic.set=dragon".into()]).unwrap_err().to_string();
+        assert!(error.contains("train.classic.set") && error.contains("musk1"), "{error}");
+    }
 }
 
 /// Digits whose every pixel is their number: 0 to 9 again and again.
