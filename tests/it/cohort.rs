@@ -289,7 +289,7 @@ fn read(text: &str, overrides: &[&str]) -> anyhow::Result<Cohort> {
 fn everything_wrong_is_told_at_once() {
     let error = |text: &str, overrides: &[&str]| format!("{:#}", read(text, overrides).unwrap_err());
     let rows = "slide_id,patient_id,label,centre,part\na,p1,x,c,train\na.tif,p1,x,c,train\n,p2,x,c,test\nb,,x,c,test\nc,p3,,c,test\nd,p4,y,,test\n\
-                1.00E+06,p5,x,c,test\n2024-01-31,p6,x,c,test\ne,1E+09,x,c,test\nf,p7,x,c,later\n";
+                1.00E+06,p5,x,c,test\n2024-01-31,p6,x,c,test\ne,1E+09,x,c,test\nf,p7,x,c,later\n1/2/24,p8,x,c,test\n";
     let all = error(rows, &["cohort.classes=['x']"]);
     for named in [
         "labels.csv",
@@ -300,7 +300,7 @@ fn everything_wrong_is_told_at_once() {
         "label 'y' is not one of the classes x: 'd' (row 7)",
         "empty centre; fill it, or set cohort.centre = []: 'd' (row 7)",
         "scientific notation, its digits are lost; export the table again with ids as text: '1.00E+06' (row 8)",
-        "date; export the table again with ids as text: '2024-01-31' (row 9)",
+        "date; export the table again with ids as text: '2024-01-31' (row 9), '1/2/24' (row 12)",
         "'e' (row 10) of '1E+09'",
         "part 'later' is none of train, valid and test",
     ] {
@@ -365,8 +365,12 @@ fn labels_without_bags_are_all_listed_or_left_out() {
     let written = std::fs::read_to_string(out.join("cohort.csv")).unwrap();
     let mut lines = written.lines();
     assert_eq!(lines.next(), Some("slide_id,patient_id,label,centre,part,status"));
-    assert_eq!(lines.next(), Some("007,q2,class1,west,,used"));
-    assert!(written.contains("lost1,q1,class0,east,,no bag\n") && written.contains("p00_1,,,,,no label\n"), "{written}");
+    assert_eq!(lines.next(), Some("007,q2,class1,west,\"\",used"));
+    let unknown = "\"\",\"\",\"\",\"\"";
+    assert!(
+        written.contains("lost1,q1,class0,east,\"\",no bag\n") && written.contains(&format!("p00_1,{unknown},no label\n")),
+        "{written}"
+    );
 }
 
 #[test]
@@ -416,4 +420,17 @@ fn a_probe_of_camelyon17_scores_patients() {
     assert!(scores.decisions.values().any(|scores| scores.metrics["patient_stage_kappa"].value > 0.5));
     let (shuffled, _) = scored("shuffled", &["cohort.shuffle-labels=1", "train.epochs=1"]);
     assert!(shuffled.decisions.values().all(|scores| !scores.metrics.contains_key("patient_stage_kappa")));
+}
+
+#[test]
+fn slide_lists_are_tables_of_any_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    touch(folder.path(), &["a.svs", "b.svs"]);
+    std::fs::write(folder.path().join("list.csv"), "slide ; mpp\r\na.svs;0,25\r\nb;\r\n;\r\n").unwrap();
+    workbook(&folder.path().join("list.xlsx"), &[("Slides", &[&["slide", "mpp"], &["a.svs", "0.25"], &["b", ""]])]);
+    for name in ["list.csv", "list.xlsx"] {
+        let slides = wsi::slides::list(&folder.path().join(name)).unwrap();
+        let found: Vec<_> = slides.iter().map(|slide| (slide.id.as_str(), slide.mpp)).collect();
+        assert_eq!(found, [("a", Some(0.25)), ("b", None)], "{name}");
+    }
 }

@@ -47,8 +47,9 @@ pub(super) fn cohort(rows: Vec<Row>, settings: &CohortSettings, source: &dyn Dis
             Some(_) => wrong.add("empty patient; fill it or remove the row", &who),
             None => wrong.add(format!("cohort.patient-pattern = '{}' finds no patient in", settings.patient_pattern), &who),
         }
-        if let Some(reason) = damage(&id) {
-            wrong.add(reason, &who);
+        // A date such as 1/2/24 would otherwise pass for a path.
+        if let Some(reason) = damage(row.slide.trim()).or_else(|| damage(&id)) {
+            wrong.add(reason, format!("'{}' ({})", row.slide.trim(), row.place));
         }
         let target = label.as_ref().and_then(|label| classes.iter().position(|class| class == label));
         match (row.label.as_str(), target) {

@@ -29,7 +29,8 @@ pub(super) fn whole(cell: &str) -> &str {
 /// Why an id cannot be what it was before a spreadsheet opened it; `None` where nothing speaks against it.
 pub(super) fn damage(id: &str) -> Option<&'static str> {
     static SCIENTIFIC: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i)^[0-9]+([.,][0-9]+)?e\+[0-9]+$").expect("valid"));
-    const MONTH: &str = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*";
+    const MONTH: &str =
+        "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?)";
     static DATE: LazyLock<Regex> = LazyLock::new(|| {
         let numbers = r"[0-9]{1,2}([./-])[0-9]{1,2}[./-]([0-9]{4}|[0-9]{2})|[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9:.]+)?";
         Regex::new(&format!(r"(?i)^({numbers}|[0-9]{{1,2}}-{MONTH}(-[0-9]{{2,4}})?|{MONTH}-[0-9]{{1,4}})$")).expect("valid")
@@ -141,7 +142,7 @@ mod tests {
         for id in ["2024-01-31", "31.01.2024", "1/2/24", "5-Mar", "Mar-05", "05-march-2024", "2024-01-31 00:00:00"] {
             assert!(damage(id).unwrap().contains("date"), "{id}");
         }
-        for id in ["1E5", "patient_000", "12-3", "2024_01_31", "1003691", "S-2024-01-31", "12.3.4567.8", "may_1"] {
+        for id in ["1E5", "patient_000", "12-3", "2024_01_31", "1003691", "S-2024-01-31", "12.3.4567.8", "may_1", "marker-1"] {
             assert_eq!(damage(id), None, "{id}");
         }
     }
