@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use half::f16;
 use rand::seq::index::sample;
 use rayon::prelude::*;
-use tch::{Device, Kind, Tensor};
+use tch::Device;
 
 use super::cohort::{Cohort, Labelled};
-use super::{Augment, Dataset};
+use super::{Augment, Dataset, padding};
 use crate::ground::batch::{Batch, Input};
 use crate::store::bag;
 
@@ -105,39 +105,15 @@ impl Dataset for Bags {
     ///
     /// METHOD: tiles cannot be re-drawn from features; a subset is the one change that leaves a slide's label plausible.
     fn batch(&self, rows: &[usize], augment: Option<Augment>, device: Device) -> Result<Batch> {
-        if let Some(augment) = augment {
-            return Ok(self.padded(rows, device, |place, row| {
-                let tiles = self.features[row].len() / self.width;
-                let mut kept = sample(&mut augment.stream(place, rows.len(), row), tiles, tiles.div_ceil(2)).into_vec();
-                kept.sort_unstable();
-                Cow::Owned(kept.iter().flat_map(|tile| &self.features[row][tile * self.width..][..self.width]).copied().collect())
-            }));
-        }
-        Ok(self.padded(rows, device, |_, row| Cow::Borrowed(self.features[row].as_slice())))
-    }
-}
-
-impl Bags {
-    /// One batch of bags, padded with zeros to the longest; `tiles_of(place, row)` gives a bag's features, tile by tile.
-    fn padded<'a>(&'a self, rows: &[usize], device: Device, tiles_of: impl Fn(usize, usize) -> Cow<'a, [f16]>) -> Batch {
-        let bags: Vec<Cow<[f16]>> = rows.iter().enumerate().map(|(place, &row)| tiles_of(place, row)).collect();
-        let tiles = |bag: &Cow<[f16]>| bag.len() / self.width;
-        let longest = bags.iter().map(tiles).max().unwrap_or(0);
-        let mut values = vec![f16::ZERO; rows.len() * longest * self.width];
-        let mut mask = vec![false; rows.len() * longest];
-        for (place, bag) in bags.iter().enumerate() {
-            let start = place * longest;
-            values[start * self.width..][..bag.len()].copy_from_slice(bag);
-            mask[start..start + tiles(bag)].fill(true);
-        }
-        let shape = [rows.len() as i64, longest as i64, self.width as i64];
-        let targets: Vec<i64> = rows.iter().map(|&row| self.targets[row]).collect();
-        Batch {
-            inputs: Tensor::from_slice(&values).view(shape).to_device(device).to_kind(Kind::Float),
-            mask: Some(Tensor::from_slice(&mask).view([shape[0], shape[1]]).to_device(device)),
-            targets: Tensor::from_slice(&targets).to_device(device),
-            rows: rows.to_vec(),
-        }
+        let features = |(place, &row): (usize, &usize)| {
+            let Some(augment) = augment else { return Cow::Borrowed(self.features[row].as_slice()) };
+            let tiles = self.features[row].len() / self.width;
+            let mut kept = sample(&mut augment.stream(place, rows.len(), row), tiles, tiles.div_ceil(2)).into_vec();
+            kept.sort_unstable();
+            Cow::Owned(kept.iter().flat_map(|tile| &self.features[row][tile * self.width..][..self.width]).copied().collect())
+        };
+        let bags: Vec<Cow<[f16]>> = rows.iter().enumerate().map(features).collect();
+        Ok(padding::padded(&bags, self.width, rows, &self.targets, device))
     }
 }
 

@@ -14,6 +14,7 @@ mod augment;
 pub mod bags;
 pub mod cifar;
 pub mod cohort;
+mod padding;
 pub mod split;
 
 /// What is trained on, by the `kind` in `[train.data]`.
