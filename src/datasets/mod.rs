@@ -15,6 +15,7 @@ pub mod bags;
 pub mod cifar;
 pub mod cohort;
 mod padding;
+mod read_ahead;
 pub mod split;
 
 /// What is trained on, by the `kind` in `[train.data]`.
@@ -54,6 +55,9 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// A sample that cannot be made, named.
     fn batch(&self, rows: &[usize], augment: Option<Augment>, device: Device) -> Result<Batch>;
+
+    /// Says which rows the next batches will ask for, in order, so that a dataset on disk can read ahead. Changes no batch.
+    fn announce(&self, _rows: &[usize]) {}
 }
 
 /// Where the random changes of a training sample come from.
@@ -84,7 +88,11 @@ pub fn open(kind: DataKind, data: &Path, labels: Option<&Path>, cohort: &cohort:
         DataKind::Bags => {
             let labels = labels.context("training on bags needs a table of labels: --labels FILE")?;
             let inside = data.join("bags");
-            Box::new(bags::Bags::read(if inside.is_dir() { &inside } else { data }, cohort::Cohort::read(labels, cohort, seed)?)?)
+            Box::new(bags::Bags::read(
+                if inside.is_dir() { &inside } else { data },
+                cohort::Cohort::read(labels, cohort, seed)?,
+                bags::Keep::from_environment()?,
+            )?)
         }
         DataKind::Cifar100 => Box::new(cifar::Cifar::read(data)?),
     })

@@ -4,6 +4,7 @@
 
 mod aggregators;
 mod bad_input;
+mod bags;
 mod data;
 mod extract;
 mod house;
