@@ -7,8 +7,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use wsi::ground::interrupt::{self, Interrupted};
+use wsi::ground::memory;
 
 fn main() -> ExitCode {
+    memory::keep_what_is_freed();
     let cli = wsi::cli::Cli::parse();
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()

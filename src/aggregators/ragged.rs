@@ -4,7 +4,13 @@ use tch::Tensor;
 
 /// The tiles of each bag, without padding: `bags [B,N,W]`, `mask [B,N]` → B times `[n,W]`.
 pub(super) fn split(bags: &Tensor, mask: &Tensor) -> Vec<Tensor> {
-    (0..bags.size()[0]).map(|bag| bags.get(bag).index_select(0, &positions(mask, bag))).collect()
+    let of = |bag: i64| {
+        let positions = positions(mask, bag);
+        let tiles = bags.get(bag);
+        // A bag without padding needs no copy.
+        if positions.size() == mask.get(bag).size() { tiles } else { tiles.index_select(0, &positions) }
+    };
+    (0..bags.size()[0]).map(of).collect()
 }
 
 /// The reverse for attention: B times `[K,n]` → `[B,K,N]`, 0 on padding.

@@ -48,7 +48,7 @@ impl TransMilSettings {
         };
         let positions = path / "positions";
         Ok(TransMil {
-            embed: Linear::new(&(path / "embed"), features, width, true),
+            first: Linear::new(&(path / "embed"), features, width, true),
             class_token: path.randn("class-token", &[1, width], 0.0, 1.0),
             layers: [layer("layer1"), layer("layer2")],
             positions: [7, 5, 3].map(|kernel| Filter::new(&(&positions / format!("{kernel}")), width, kernel)),
@@ -60,7 +60,7 @@ impl TransMilSettings {
 
 /// TransMIL.
 pub struct TransMil {
-    embed: Linear,
+    first: Linear,
     class_token: Tensor,
     layers: [Layer; 2],
     positions: [Filter; 3],
@@ -89,11 +89,6 @@ impl Filter {
             kernel,
         }
     }
-
-    fn forward(&self, square: &Tensor) -> Tensor {
-        let padding = self.kernel / 2;
-        square.conv2d(&self.weight, Some(&self.bias), [1, 1], [padding, padding], [1, 1], self.weight.size()[0])
-    }
 }
 
 /// What TransMIL makes of one bag.
@@ -107,14 +102,9 @@ pub struct Reading {
 }
 
 impl TransMil {
-    /// One bag `[N,D]`.
+    /// One bag `[N,D]`, with everything that can be shown of it.
     pub fn read(&self, tiles: &Tensor, train: bool) -> Reading {
-        let hidden = self.embed.forward(tiles).relu();
-        let count = hidden.size()[0];
-        let side = (count as f64).sqrt().ceil() as i64;
-        // METHOD: the first tiles again fill the square, as released.
-        let square = Tensor::cat(&[&hidden, &hidden.narrow(0, 0, side * side - count)], 0);
-        let tokens = Tensor::cat(&[&self.class_token, &square], 0); // [1+s²,E]
+        let (tokens, side) = self.tokens(tiles);
         let (tokens, first) = self.layers[0].forward(&tokens, train);
         let (tokens, second) = self.layers[1].forward(&self.place(&tokens, side), train);
         Reading {
@@ -124,11 +114,39 @@ impl TransMil {
         }
     }
 
+    /// One bag `[N,D]` → its embedding `[E]`, and attention of the last layer as in [`Reading`]. The embedding is read at the class
+    /// token, so the last layer makes nothing of the others.
+    fn embed(&self, tiles: &Tensor, train: bool) -> (Tensor, Tensor) {
+        let (tokens, side) = self.tokens(tiles);
+        let (tokens, _) = self.layers[0].forward(&tokens, train);
+        let (class, attended) = self.layers[1].forward_first(&self.place(&tokens, side), train);
+        (self.norm.forward(&class.get(0)), attended.first)
+    }
+
+    /// One bag `[N,D]` → class token and a square of tiles, `[1+s²,E]`, and s.
+    fn tokens(&self, tiles: &Tensor) -> (Tensor, i64) {
+        let hidden = self.first.forward(tiles).relu();
+        let count = hidden.size()[0];
+        let side = (count as f64).sqrt().ceil() as i64;
+        // METHOD: the first tiles again fill the square, as released.
+        let square = Tensor::cat(&[&hidden, &hidden.narrow(0, 0, side * side - count)], 0);
+        (Tensor::cat(&[&self.class_token, &square], 0), side)
+    }
+
     /// PPEG: the square of tokens plus three convolutions of it; the class token passes by.
+    ///
+    /// A convolution is linear in its filter, so the three are one with the smaller filters in the middle of the largest.
     fn place(&self, tokens: &Tensor, side: i64) -> Tensor {
-        let square = tokens.narrow(0, 1, side * side).transpose(0, 1).reshape([1, self.width, side, side]);
-        let placed = self.positions.iter().fold(square.shallow_clone(), |sum, filter| sum + filter.forward(&square));
-        Tensor::cat(&[tokens.narrow(0, 0, 1), placed.reshape([self.width, side * side]).transpose(0, 1)], 0)
+        let [largest, smaller @ ..] = &self.positions;
+        let centred = |filter: &Filter| filter.weight.constant_pad_nd([(largest.kernel - filter.kernel) / 2; 4]);
+        let weight = smaller.iter().fold(largest.weight.shallow_clone(), |sum, filter| sum + centred(filter));
+        let bias = smaller.iter().fold(largest.bias.shallow_clone(), |sum, filter| sum + &filter.bias);
+        let tiles = tokens.narrow(0, 1, side * side);
+        let square = tiles.reshape([1, side, side, self.width]).permute([0, 3, 1, 2]); // channels last
+        let padding = largest.kernel / 2;
+        let filtered = square.conv2d(&weight, Some(&bias), [1, 1], [padding, padding], [1, 1], self.width);
+        let placed = tiles + filtered.permute([0, 2, 3, 1]).reshape([side * side, self.width]);
+        Tensor::cat(&[tokens.narrow(0, 0, 1), placed], 0)
     }
 }
 
@@ -136,6 +154,12 @@ impl Layer {
     fn forward(&self, tokens: &Tensor, train: bool) -> (Tensor, Attended) {
         let attended = self.attention.forward(&self.norm.forward(tokens), train);
         (tokens + &attended.tokens, attended)
+    }
+
+    /// The first row of [`Self::forward`] alone, `[1,E]`.
+    fn forward_first(&self, tokens: &Tensor, train: bool) -> (Tensor, Attended) {
+        let attended = self.attention.forward_first(&self.norm.forward(tokens), train);
+        (tokens.narrow(0, 0, 1) + &attended.tokens, attended)
     }
 }
 
@@ -157,8 +181,8 @@ impl Aggregator for TransMil {
         let (embeddings, attention): (Vec<Tensor>, Vec<Tensor>) = ragged::split(bags, mask)
             .iter()
             .map(|tiles| {
-                let reading = self.read(tiles, train);
-                (reading.embedding, shown(&reading.attention[1], tiles.size()[0]))
+                let (embedding, attention) = self.embed(tiles, train);
+                (embedding, shown(&attention, tiles.size()[0]))
             })
             .unzip();
         let attention = Some(ragged::join(&attention, mask));

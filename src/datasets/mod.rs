@@ -17,6 +17,7 @@ pub mod classic;
 pub mod cohort;
 pub mod mnist_bags;
 mod padding;
+mod read_ahead;
 pub mod split;
 
 /// What is trained on, by the `kind` in `[train.data]`.
@@ -79,6 +80,9 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// A sample that cannot be made, named.
     fn batch(&self, rows: &[usize], augment: Option<Augment>, device: Device) -> Result<Batch>;
+
+    /// Says which rows the next batches will ask for, in order, so that a dataset on disk can read ahead. Changes no batch.
+    fn announce(&self, _rows: &[usize]) {}
 }
 
 /// Where the random changes of a training sample come from.
@@ -112,6 +116,7 @@ pub fn open(wanted: &Wanted, data: &Path, labels: Option<&Path>) -> Result<Box<d
             Box::new(bags::Bags::read(
                 if inside.is_dir() { &inside } else { data },
                 cohort::Cohort::read(labels, wanted.cohort, wanted.seed)?,
+                bags::Keep::from_environment()?,
             )?)
         }
         DataKind::Cifar100 => Box::new(cifar::Cifar::read(data)?),

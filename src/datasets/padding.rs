@@ -8,30 +8,32 @@ use crate::ground::batch::Batch;
 /// A batch of the bags of `rows`, each a flat `[n,D]` with D = `width`, in the order of `rows`; `targets` are those of the whole dataset.
 ///
 /// Inputs `[B,N,D]` in f32 whatever the bags are stored in, N the longest bag; the mask `[B,N]` is true where an instance is.
-pub(super) fn padded<T: Element + Copy + Default>(
-    bags: &[impl AsRef<[T]>],
-    width: usize,
-    rows: &[usize],
-    targets: &[i64],
-    device: Device,
-) -> Batch {
-    let longest = bags.iter().map(|bag| bag.as_ref().len() / width).max().unwrap_or(0);
-    let mut values = vec![T::default(); bags.len() * longest * width];
-    let mut mask = vec![false; bags.len() * longest];
-    for (place, bag) in bags.iter().enumerate() {
-        let bag = bag.as_ref();
-        let start = place * longest;
-        values[start * width..][..bag.len()].copy_from_slice(bag);
-        mask[start..start + bag.len() / width].fill(true);
+pub(super) fn padded<T: Element>(bags: &[impl AsRef<[T]>], width: usize, rows: &[usize], targets: &[i64], device: Device) -> Batch {
+    let tiles: Vec<i64> = bags.iter().map(|bag| (bag.as_ref().len() / width) as i64).collect();
+    let longest = tiles.iter().copied().max().unwrap_or(0);
+    let shape = [bags.len() as i64, longest];
+    let inputs = Tensor::empty([shape[0], longest, width as i64], (Kind::Float, device));
+    let mask = Tensor::ones(shape, (Kind::Bool, device));
+    for (place, (bag, &own)) in bags.iter().zip(&tiles).enumerate() {
+        let place = place as i64;
+        copy_into(&mut inputs.get(place).narrow(0, 0, own), bag.as_ref());
+        if own < longest {
+            let _ = inputs.get(place).narrow(0, own, longest - own).zero_();
+            let _ = mask.get(place).narrow(0, own, longest - own).zero_();
+        }
     }
-    let shape = [bags.len() as i64, longest as i64, width as i64];
     let targets: Vec<i64> = rows.iter().map(|&row| targets[row]).collect();
-    Batch {
-        inputs: Tensor::from_slice(&values).view(shape).to_device(device).to_kind(Kind::Float),
-        mask: Some(Tensor::from_slice(&mask).view([shape[0], shape[1]]).to_device(device)),
-        targets: Tensor::from_slice(&targets).to_device(device),
-        rows: rows.to_vec(),
-    }
+    Batch { inputs, mask: Some(mask), targets: Tensor::from_slice(&targets).to_device(device), rows: rows.to_vec() }
+}
+
+/// Copies values into a tensor of as many, whatever its kind and device: converted in one pass over both, in as many threads as
+/// libtorch has, and sent to a device as they are stored.
+fn copy_into<T: Element>(target: &mut Tensor, values: &[T]) {
+    let size = target.size();
+    assert_eq!(target.numel(), values.len(), "a bag of {} values for {size:?}", values.len());
+    // SAFETY: the tensor covers exactly `values`, is only read, and is gone before this function returns.
+    let source = unsafe { Tensor::from_blob(values.as_ptr().cast(), &size, &[size[1], 1], T::KIND, Device::Cpu) };
+    target.copy_(&source.to_device(target.device()));
 }
 
 #[cfg(test)]

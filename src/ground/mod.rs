@@ -6,6 +6,7 @@ pub mod distributions;
 pub mod interrupt;
 pub mod interval;
 pub mod linear;
+pub mod memory;
 pub mod plan;
 pub mod polygon;
 pub mod progress;

@@ -44,6 +44,7 @@ pub fn evaluate_changed(
     seen: &dyn Fn(usize),
 ) -> Result<Evaluated> {
     let mut parts: [Vec<Tensor>; 4] = Default::default();
+    dataset.announce(rows);
     no_grad(|| -> Result<()> {
         for rows in rows.chunks(batch_size) {
             interrupt::check()?;

@@ -143,6 +143,7 @@ fn train_epoch(
         batches.retain(|batch| batch.len() == settings.batch_size);
     }
     let steps: Vec<&[&[usize]]> = batches.chunks(settings.accumulate).collect();
+    training.dataset.announce(&steps[state.within.steps.min(steps.len())..].concat().concat());
     while state.within.steps < steps.len() {
         interrupt::check()?;
         let step = state.within.steps;

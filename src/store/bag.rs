@@ -147,6 +147,15 @@ pub fn read_features(path: &Path) -> Result<Features> {
     hdf5::File::open(path).map_err(Into::into).and_then(|file| features(&file)).with_context(|| refusal(path))
 }
 
+/// N and D of a bag, without reading its features.
+///
+/// # Errors
+/// As [`read_features`], but for the features' values.
+pub fn read_shape(path: &Path) -> Result<(usize, usize)> {
+    let read = || -> Result<_> { Ok(shape(&hdf5::File::open(path)?)?.1) };
+    read().with_context(|| refusal(path))
+}
+
 /// Reads the header alone; `None` for a bag that another program wrote.
 ///
 /// # Errors
@@ -160,13 +169,18 @@ fn refusal(path: &Path) -> String {
     format!("cannot read the bag '{name}'; remove the file and extract that slide again")
 }
 
-fn features(file: &hdf5::File) -> Result<Features> {
+/// The dataset of features with N and D.
+fn shape(file: &hdf5::File) -> Result<(hdf5::Dataset, (usize, usize))> {
     let dataset = file.dataset("features").map_err(|_| anyhow!("it has no dataset 'features'"))?;
-    let (tiles, width) = match dataset.shape()[..] {
-        [tiles, width] => (tiles, width),
-        [0] => (0, 0), // a slide without tiles, as TRIDENT writes it
+    match dataset.shape()[..] {
+        [tiles, width] => Ok((dataset, (tiles, width))),
+        [0] => Ok((dataset, (0, 0))), // a slide without tiles, as TRIDENT writes it
         ref shape => bail!("its features have the shape {shape:?} instead of [N, D]"),
-    };
+    }
+}
+
+fn features(file: &hdf5::File) -> Result<Features> {
+    let (dataset, (tiles, width)) = shape(file)?;
     let values = match dataset.dtype()?.to_descriptor()? {
         _ if tiles * width == 0 => Vec::new(),
         TypeDescriptor::Float(FloatSize::U2) => dataset.read_raw::<f16>()?,

@@ -15,6 +15,7 @@ use tch::Device;
 use tch::nn::VarStore;
 use wsi::config::Config;
 use wsi::encoders;
+use wsi::ground::memory;
 use wsi::ground::plan::Plan;
 use wsi::ground::units::Size;
 use wsi::slides;
@@ -25,14 +26,19 @@ use wsi::tiling::stream;
 
 mod bootstrap;
 mod losses;
+mod mil;
 
 const REFERENCE_BATCH: usize = 32;
 const REPEATS: usize = 3;
 
 fn main() -> Result<()> {
+    memory::keep_what_is_freed();
     let given: Vec<String> = std::env::args().skip(1).collect();
     if given.first().is_some_and(|first| first == losses::MEMORY) {
         return losses::print_memory(&given[1..]);
+    }
+    if given.first().is_some_and(|first| first == mil::MEMORY) {
+        return mil::print_memory(&given[1..]);
     }
     // Cargo adds `--bench`.
     let mut arguments = given.into_iter().filter(|argument| argument != "--bench");
@@ -54,6 +60,9 @@ fn main() -> Result<()> {
     }
     if wanted("metrics") {
         rows.extend(bootstrap::rows()?);
+    }
+    if wanted("mil") {
+        rows.extend(mil::rows(threads)?);
     }
     for row in &rows {
         let (text, number) = (|key: &str| row[key].as_str().unwrap_or("").to_owned(), |key: &str| row[key].as_f64().unwrap_or(f64::NAN));

@@ -7,6 +7,7 @@ mod annotations;
 mod bad_input;
 mod classic;
 mod cohort;
+mod bags;
 mod data;
 mod extract;
 mod house;

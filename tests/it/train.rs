@@ -53,7 +53,7 @@ fn features(id: &str, class: usize, tiles: usize) -> Features {
     Features { values: (0..tiles * WIDTH).map(|i| value(i / WIDTH, i % WIDTH, random.random::<f32>())).collect(), tiles, width: WIDTH }
 }
 
-fn plan(id: &str, tiles: usize) -> Plan {
+pub fn plan(id: &str, tiles: usize) -> Plan {
     let side = 224;
     Plan {
         slide_id: id.into(),
@@ -78,7 +78,7 @@ fn plan(id: &str, tiles: usize) -> Plan {
     }
 }
 
-fn write_plan(folder: &Path, plan: &Plan, features: Features) {
+pub fn write_plan(folder: &Path, plan: &Plan, features: Features) {
     let origin = Origin { encoder: "made-up".into(), weights: "none".into() };
     bag::write(&folder.join(format!("bags/{}.h5", plan.slide_id)), plan, &features, &origin).unwrap();
 }
