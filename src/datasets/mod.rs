@@ -9,11 +9,13 @@ use tch::Device;
 
 use crate::ground::batch::{Batch, Input};
 use crate::ground::seed;
+use crate::store::bag;
 
 mod augment;
 pub mod bags;
 pub mod cifar;
 pub mod cohort;
+pub mod leaks;
 pub mod split;
 
 /// What is trained on, by the `kind` in `[train.data]`.
@@ -82,8 +84,7 @@ pub fn open(kind: DataKind, data: &Path, labels: Option<&Path>, cohort: &cohort:
     Ok(match kind {
         DataKind::Bags => {
             let labels = labels.context("training on bags needs a table of labels: --labels FILE")?;
-            let inside = data.join("bags");
-            Box::new(bags::Bags::read(if inside.is_dir() { &inside } else { data }, cohort::Cohort::read(labels, cohort, seed)?)?)
+            Box::new(bags::Bags::read(&bag::folder(data), cohort::Cohort::read(labels, cohort, seed)?)?)
         }
         DataKind::Cifar100 => Box::new(cifar::Cifar::read(data)?),
     })

@@ -3,9 +3,11 @@
 pub mod batch;
 pub mod device;
 pub mod distributions;
+pub mod fingerprint;
 pub mod interrupt;
 pub mod interval;
 pub mod linear;
+pub mod listing;
 pub mod plan;
 pub mod progress;
 pub mod seed;

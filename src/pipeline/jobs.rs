@@ -85,7 +85,8 @@ impl Jobs<'_> {
                 }
                 "train" => {
                     let inputs = self.data(config, bags.as_ref())?;
-                    let key = serde_json::to_string(&("train", config.seed, &config.cohort, &config.split, &config.train, &bags))?;
+                    let key =
+                        serde_json::to_string(&("train", config.seed, &config.cohort, &config.split, &config.leaks, &config.train, &bags))?;
                     let label = label(config);
                     trained = Some(self.job(
                         key,
@@ -146,7 +147,7 @@ impl Jobs<'_> {
             DataKind::Bags => bags.cloned().context("training on bags needs the stage 'extract' before it")?,
             DataKind::Cifar100 => self.pipeline.images.clone().context("the pipeline has no [inputs] images")?,
         };
-        Ok(Data { data, labels: self.pipeline.labels.clone() })
+        Ok(Data { data, labels: self.pipeline.labels.clone(), split: self.pipeline.split.clone() })
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::datasets::split::Split;
-use crate::datasets::{self, DataKind, Dataset};
-use crate::store::{digest, run};
+use crate::datasets::{self, DataKind, Dataset, leaks};
+use crate::store::{bag, digest, identity, run};
 
 /// Paths of a training or probing call.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Data {
     pub data: PathBuf,
     /// The table of labels, for bags.
     pub labels: Option<PathBuf>,
+    /// The file that names the parts, for the split `file`.
+    pub split: Option<PathBuf>,
 }
 
 impl Data {
@@ -27,8 +29,21 @@ impl Data {
     /// Whatever the dataset or the split says.
     pub fn open(&self, config: &Config) -> Result<(Box<dyn Dataset>, Split)> {
         let dataset = datasets::open(config.train.data, &self.data, self.labels.as_deref(), &config.cohort, config.seed)?;
-        let split = config.split.divide(dataset.as_ref(), config.seed)?;
+        let split = match &self.split {
+            Some(path) => config.split.read(dataset.as_ref(), path)?,
+            None => config.split.divide(dataset.as_ref(), config.seed)?,
+        };
         Ok((dataset, split))
+    }
+
+    /// What leaks between the split's parts and was allowed to, in words; nothing where nothing leaks.
+    ///
+    /// # Errors
+    /// Leaks for which `[leaks]` gives no reason; a bag that cannot be read.
+    pub fn check_leaks(&self, config: &Config, dataset: &dyn Dataset, split: &Split) -> Result<Vec<String>> {
+        let bags = config.train.data == DataKind::Bags;
+        let identities = if bags { identity::read(&bag::folder(&self.data), dataset.ids())? } else { Vec::new() };
+        leaks::check(&config.leaks, dataset, split, &identities)
     }
 
     /// Digest of each input by its role.
@@ -49,6 +64,9 @@ impl Data {
         let mut digests = BTreeMap::from([("data".to_owned(), data)]);
         if let Some(labels) = &self.labels {
             digests.insert("labels".to_owned(), digest::file(labels)?[..8].to_owned());
+        }
+        if let Some(split) = &self.split {
+            digests.insert("split".to_owned(), digest::file(split)?[..8].to_owned());
         }
         Ok(digests)
     }

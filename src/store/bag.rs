@@ -4,7 +4,7 @@
 //! as it is; the whole truth (encoder, weights, true micrometres, digests) is one root attribute `wsi` (JSON). Bags of
 //! CLAM and TRIDENT are read too: f16 or f32, any integer coordinates, no `wsi`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use half::f16;
@@ -12,6 +12,7 @@ use hdf5::types::{FloatSize, TypeDescriptor, VarLenUnicode};
 use serde::{Deserialize, Serialize};
 
 use super::{coords, digest, files};
+use crate::ground::fingerprint::Fingerprint;
 use crate::ground::plan::{Plan, Window};
 use crate::ground::units::{Coord, Mpp};
 
@@ -58,6 +59,9 @@ pub struct Header {
     pub mpp_source: String,
     /// Level, tile side, requested and true pixel size.
     pub window: Window,
+    /// What the slide looks like from afar, as in the coordinates file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
     /// N
     pub tiles: usize,
     /// D
@@ -96,6 +100,7 @@ pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin) -> 
         mpp: plan.mpp,
         mpp_source: plan.mpp_source.clone(),
         window: plan.window.clone(),
+        fingerprint: plan.fingerprint,
         tiles: *tiles,
         width: *width,
         coords_digest: coords::digest(plan),
@@ -147,6 +152,36 @@ pub fn read_features(path: &Path) -> Result<Features> {
     hdf5::File::open(path).map_err(Into::into).and_then(|file| features(&file)).with_context(|| refusal(path))
 }
 
+/// N and D of any bag that [`read`] takes, without reading it.
+///
+/// # Errors
+/// As [`read_features`].
+pub fn shape(path: &Path) -> Result<(usize, usize)> {
+    let shape = || {
+        let file = hdf5::File::open(path)?;
+        extent(&file.dataset("features").map_err(|_| anyhow!("it has no dataset 'features'"))?)
+    };
+    shape().with_context(|| refusal(path))
+}
+
+/// Reads the coordinates alone; `None` for a bag without them.
+///
+/// # Errors
+/// As [`read_features`].
+pub fn read_coords(path: &Path) -> Result<Option<Vec<Coord>>> {
+    let read = || {
+        let file = hdf5::File::open(path)?;
+        if file.link_exists("coords") { coordinates(&file).map(Some) } else { Ok(None) }
+    };
+    read().with_context(|| refusal(path))
+}
+
+/// Where the bags are in `data`: an extract run, or a folder of bags.
+pub fn folder(data: &Path) -> PathBuf {
+    let inside = data.join("bags");
+    if inside.is_dir() { inside } else { data.to_owned() }
+}
+
 /// Reads the header alone; `None` for a bag that another program wrote.
 ///
 /// # Errors
@@ -162,11 +197,7 @@ fn refusal(path: &Path) -> String {
 
 fn features(file: &hdf5::File) -> Result<Features> {
     let dataset = file.dataset("features").map_err(|_| anyhow!("it has no dataset 'features'"))?;
-    let (tiles, width) = match dataset.shape()[..] {
-        [tiles, width] => (tiles, width),
-        [0] => (0, 0), // a slide without tiles, as TRIDENT writes it
-        ref shape => bail!("its features have the shape {shape:?} instead of [N, D]"),
-    };
+    let (tiles, width) = extent(&dataset)?;
     let values = match dataset.dtype()?.to_descriptor()? {
         _ if tiles * width == 0 => Vec::new(),
         TypeDescriptor::Float(FloatSize::U2) => dataset.read_raw::<f16>()?,
@@ -175,6 +206,14 @@ fn features(file: &hdf5::File) -> Result<Features> {
     };
     ensure!(values.iter().all(|value| value.is_finite()), "it has features that are no finite half-precision numbers");
     Ok(Features { values, tiles, width })
+}
+
+fn extent(features: &hdf5::Dataset) -> Result<(usize, usize)> {
+    match features.shape()[..] {
+        [tiles, width] => Ok((tiles, width)),
+        [0] => Ok((0, 0)), // a slide without tiles, as TRIDENT writes it
+        ref shape => bail!("its features have the shape {shape:?} instead of [N, D]"),
+    }
 }
 
 fn coordinates(file: &hdf5::File) -> Result<Vec<Coord>> {
@@ -197,7 +236,8 @@ fn header(file: &hdf5::File) -> Result<Option<Header>> {
     Ok(Some(header))
 }
 
-fn features_digest(values: &[f16]) -> String {
+/// sha256 over features as little-endian f16, whatever kind of number the file holds.
+pub(super) fn features_digest(values: &[f16]) -> String {
     digest::bytes(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
 }
 
@@ -229,6 +269,7 @@ mod tests {
                 mpp_true: 0.5,
                 residual: 0.0,
             },
+            fingerprint: None,
             coords: (0..tiles).map(|i| Coord { x: 448 * i, y: 0 }).collect(),
             tissue: vec![1.0; tiles as usize],
         }
