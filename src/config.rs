@@ -11,6 +11,7 @@ use toml::Value;
 
 use crate::aggregators::AggregatorSettings;
 use crate::datasets::cohort::CohortSettings;
+use crate::datasets::leaks::LeakSettings;
 use crate::datasets::split::SplitSettings;
 use crate::encoders::EncoderSettings;
 use crate::learn::TrainSettings;
@@ -35,6 +36,8 @@ pub struct Config {
     pub cohort: CohortSettings,
     /// Who is trained on, validates, is tested.
     pub split: SplitSettings,
+    /// What may not stand on two sides of the split.
+    pub leaks: LeakSettings,
     /// `wsi train`.
     pub train: TrainSettings,
     /// `wsi probe`.

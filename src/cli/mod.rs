@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
+use crate::learn::protocol::Protocol;
 use crate::stages::{Data, Machine};
 
 mod config;
@@ -82,7 +84,12 @@ struct SettingsArguments {
 impl SettingsArguments {
     /// `flags`: the verb's own flags as key and value; they win over `--set`.
     fn load(&self, flags: &[(&str, Option<String>)]) -> Result<Config> {
-        let mut overrides = self.overrides.clone();
+        self.load_after(None, flags)
+    }
+
+    /// As [`Self::load`], with a setting that goes before `--set`, because it chooses the family's member that others are about.
+    fn load_after(&self, first: Option<&str>, flags: &[(&str, Option<String>)]) -> Result<Config> {
+        let mut overrides: Vec<String> = first.map(str::to_owned).into_iter().chain(self.overrides.clone()).collect();
         overrides.extend(flags.iter().filter_map(|(key, value)| value.as_ref().map(|value| format!("{key}={value}"))));
         Config::load_all(self.config.iter().map(PathBuf::as_path), &overrides)
     }
@@ -114,10 +121,34 @@ struct DataArguments {
     /// Labels, for bags: a table (CSV, XLSX) or a folder of class folders
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// The parts as a file names them: a run's split.csv, CLAM's splits_0.csv or ACMIL's JSON
+    #[arg(long, value_name = "FILE")]
+    split: Option<PathBuf>,
 }
 
 impl DataArguments {
     fn data(&self) -> Data {
-        Data { data: self.data.clone(), labels: self.labels.clone() }
+        Data { data: self.data.clone(), labels: self.labels.clone(), split: self.split.clone() }
+    }
+}
+
+/// What a run is held to.
+#[derive(Debug, Args)]
+struct RuleArguments {
+    /// Go on although patients, slides or centres stand on two sides of the split; every output repeats the reason
+    #[arg(long, value_name = "REASON")]
+    allow_leak: Option<String>,
+    /// strict: as the settings say; paper: the epoch of the best validation macro-F1 + AUC, no verdict by intervals [default: strict]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Protocol::NAMES))]
+    protocol: Option<String>,
+}
+
+impl RuleArguments {
+    /// The settings that they stand for.
+    fn settings(&self) -> Vec<(&'static str, Option<String>)> {
+        // A reason is text, whatever it looks like as TOML.
+        let reason = self.allow_leak.as_ref().map(|reason| toml::Value::from(reason.as_str()).to_string());
+        let implied = self.protocol.iter().flat_map(|name| Protocol::settings(name)).map(|&(key, value)| (key, Some(value.to_owned())));
+        [("leaks.allow", reason), ("train.protocol", self.protocol.clone())].into_iter().chain(implied).collect()
     }
 }

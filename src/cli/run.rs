@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::MachineArguments;
+use super::{MachineArguments, RuleArguments};
 use crate::pipeline::{self, Pipeline};
 use crate::render::text;
 use crate::stages::report;
@@ -19,13 +19,22 @@ pub(super) struct Arguments {
     /// data=DIR, out=DIR, or any setting; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// The parts of every run as a file names them: a run's split.csv, CLAM's splits_0.csv or ACMIL's JSON
+    #[arg(long, value_name = "FILE")]
+    split: Option<PathBuf>,
+    #[command(flatten)]
+    rules: RuleArguments,
     #[command(flatten)]
     machine: MachineArguments,
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<()> {
-        let pipeline = Pipeline::load(&self.pipeline, &self.overrides)?;
+        let mut overrides = self.overrides;
+        overrides.extend(self.split.map(|path| format!("split-file={}", path.display())));
+        let flags = self.rules.settings();
+        overrides.extend(flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
+        let pipeline = Pipeline::load(&self.pipeline, &overrides)?;
         let outcome = pipeline::execute(&pipeline, &self.machine.machine()?)?;
         if let Some(folder) = outcome.report {
             let mut out = std::io::stdout().lock();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::{DataArguments, MachineArguments, SettingsArguments};
+use super::{DataArguments, MachineArguments, RuleArguments, SettingsArguments};
 use crate::aggregators::AggregatorSettings;
 use crate::losses::LossSettings;
 use crate::render::text;
@@ -37,6 +37,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     no_probe: bool,
     #[command(flatten)]
+    rules: RuleArguments,
+    #[command(flatten)]
     machine: MachineArguments,
     #[command(flatten)]
     settings: SettingsArguments,
@@ -44,12 +46,15 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<()> {
-        let config = self.settings.load(&[
+        let mut flags = self.rules.settings();
+        flags.extend([
             ("train.loss.name", self.loss),
             ("train.model.aggregator.name", self.aggregator),
             ("train.epochs", self.epochs.map(|value| value.to_string())),
             ("seed", self.seed.map(|value| value.to_string())),
-        ])?;
+        ]);
+        let by_file = self.data.split.as_ref().map(|_| "split.name=file");
+        let config = self.settings.load_after(by_file, &flags)?;
         let (data, machine) = (self.data.data(), self.machine.machine()?);
         let summary = stages::complete(train::run(&config, &data, &self.out, &machine)?)?;
         tracing::info!("train: {} in {:.1} s; {}", self.out.display(), summary.seconds, summary.figures);

@@ -9,12 +9,14 @@ use tch::Device;
 
 use crate::ground::batch::{Batch, Input};
 use crate::ground::seed;
+use crate::store::bag;
 
 mod augment;
 pub mod bags;
 pub mod cifar;
 pub mod classic;
 pub mod cohort;
+pub mod leaks;
 pub mod mnist_bags;
 mod padding;
 mod read_ahead;
@@ -112,9 +114,8 @@ pub fn open(wanted: &Wanted, data: &Path, labels: Option<&Path>) -> Result<Box<d
     Ok(match wanted.kind {
         DataKind::Bags => {
             let labels = labels.context("training on bags needs a table of labels: --labels FILE")?;
-            let inside = data.join("bags");
             Box::new(bags::Bags::read(
-                if inside.is_dir() { &inside } else { data },
+                &bag::folder(data),
                 cohort::Cohort::read(labels, wanted.cohort, wanted.seed)?,
                 bags::Keep::from_environment()?,
             )?)

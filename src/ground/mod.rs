@@ -3,10 +3,12 @@
 pub mod batch;
 pub mod device;
 pub mod distributions;
+pub mod fingerprint;
 pub mod interrupt;
 pub mod interval;
 pub mod linear;
 pub mod memory;
+pub mod listing;
 pub mod plan;
 pub mod polygon;
 pub mod progress;

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fingerprint::Fingerprint;
 use super::units::{Coord, Mpp, Size};
 
 /// How one tile is read and resized; the same for every tile of a slide.
@@ -46,6 +47,8 @@ pub struct Plan {
     pub mpp_source: String,
     /// How tiles are read.
     pub window: Window,
+    /// What the slide looks like from afar; `None` where it shows no pattern, and in files of before fingerprints were taken.
+    pub fingerprint: Option<Fingerprint>,
     /// Top-left corners, row by row.
     pub coords: Vec<Coord>,
     /// Share of tissue in each tile, 0–1, in the order of `coords`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tch::{Tensor, no_grad};
 
 use super::fit::State;
@@ -34,7 +34,7 @@ pub fn save(folder: &Path, learner: &Learner, optimizer: &dyn Optimizer, state: 
     let best = state.best.as_ref().map(|(epoch, _)| *epoch);
     let better = state.best.as_ref().filter(|_| best_too);
     if let Some((epoch, tensors)) = better {
-        tensors::write(&folder.join(NEXT_BEST), tensors, &json!({"epoch": epoch}))?;
+        tensors::write(&folder.join(NEXT_BEST), tensors, &json!({"epoch": epoch, "split": state.split}))?;
     }
     let line = |e: &Epoch| json!({"columns": Epoch::COLUMNS.map(|(_, field, _)| field(e)), "measured-on": e.measured_on});
     let note = json!({
@@ -43,6 +43,7 @@ pub fn save(folder: &Path, learner: &Learner, optimizer: &dyn Optimizer, state: 
         "history": state.history.iter().map(line).collect::<Vec<_>>(),
         "within": state.within,
         "scale": state.scale,
+        "split": state.split,
     });
     tensors::write(&folder.join(LAST), &last, &note)?;
     if better.is_some() {
@@ -87,7 +88,7 @@ pub fn resume(folder: &Path, learner: &Learner, optimizer: &mut dyn Optimizer, p
     let best = settle_best(folder, note["best"].as_u64())?;
     let within = serde_json::from_value(note["within"].clone()).with_context(damaged)?;
     let scale = serde_json::from_value(note["scale"].clone()).with_context(damaged)?;
-    Ok(State { history, best, within, scale })
+    Ok(State { history, best, within, scale, split: split(&note).unwrap_or_default() })
 }
 
 /// The best checkpoint, which is that of `epoch`; finishes or takes back what a kill cut short.
@@ -122,14 +123,20 @@ pub fn position(path: &Path) -> Option<(usize, usize)> {
     Some((note["epoch"].as_u64()? as usize, note["within"]["steps"].as_u64()? as usize))
 }
 
-/// Loads a checkpoint's model and loss for evaluation.
+/// Loads a checkpoint's model and loss for evaluation; returns the digest of the split that they were trained on, where it is known.
 ///
 /// # Errors
 /// Names the file.
-pub fn load(path: &Path, learner: &Learner) -> Result<()> {
-    let (mut all, _) = tensors::read(path)?;
+pub fn load(path: &Path, learner: &Learner) -> Result<Option<String>> {
+    let (mut all, note) = tensors::read(path)?;
     all.retain(|name, _| !name.starts_with(OPTIMIZER));
-    copy_into(learner, &all, path)
+    copy_into(learner, &all, path)?;
+    Ok(split(&note))
+}
+
+/// The split's digest in a note; checkpoints of before it was kept have none.
+fn split(note: &Value) -> Option<String> {
+    note["split"].as_str().filter(|digest| !digest.is_empty()).map(str::to_owned)
 }
 
 fn copy_into(learner: &Learner, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {

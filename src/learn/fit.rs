@@ -32,12 +32,14 @@ pub struct State {
     pub within: Within,
     /// The running scale of the loss.
     pub scale: LossScale,
+    /// Digest of the split that is trained on; empty where none was named.
+    pub split: String,
 }
 
 impl State {
     /// Before the first step.
     pub fn new(precision: Precision) -> Self {
-        Self { history: Vec::new(), best: None, within: Within::default(), scale: LossScale::new(precision) }
+        Self { history: Vec::new(), best: None, within: Within::default(), scale: LossScale::new(precision), split: String::new() }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod finite;
 pub mod fit;
 pub mod optimizers;
 pub mod precision;
+pub mod protocol;
 pub mod schedule;
 pub mod select;
 
@@ -48,6 +49,8 @@ pub struct TrainSettings {
     pub augment: bool,
     /// Precision of the model's forward and backward pass.
     pub precision: precision::Precision,
+    /// By which rules the model is chosen and judged.
+    pub protocol: protocol::Protocol,
     /// Epochs between two validations.
     pub validate_every: usize,
     /// What the best epoch is chosen by, on the validation rows.
@@ -81,6 +84,7 @@ impl Default for TrainSettings {
             clip: 5.0,
             augment: false,
             precision: precision::Precision::default(),
+            protocol: protocol::Protocol::default(),
             validate_every: 1,
             select: select::Metric::default(),
             early_stop: select::EarlyStop::default(),

@@ -85,7 +85,8 @@ impl Jobs<'_> {
                 }
                 "train" => {
                     let inputs = self.data(config, bags.as_ref())?;
-                    let key = serde_json::to_string(&("train", config.seed, &config.cohort, &config.split, &config.train, &bags))?;
+                    let key =
+                        serde_json::to_string(&("train", config.seed, &config.cohort, &config.split, &config.leaks, &config.train, &bags))?;
                     let label = label(config);
                     trained = Some(self.job(
                         key,
@@ -151,7 +152,7 @@ impl Jobs<'_> {
                 self.pipeline.images.clone().context("the pipeline has no [inputs] images or samples")?
             }
         };
-        Ok(Data { data, labels: self.pipeline.labels.clone() })
+        Ok(Data { data, labels: self.pipeline.labels.clone(), split: self.pipeline.split.clone() })
     }
 }
 

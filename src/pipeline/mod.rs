@@ -69,6 +69,8 @@ struct InputFiles {
     /// A published set; `samples` where they are no images.
     #[serde(alias = "samples")]
     images: Files,
+    /// The file that names the parts of every run; `--set split-file=FILE` and `--split FILE`.
+    split: Files,
 }
 
 /// A pipeline ready to run: every path and every run's settings are known and valid.
@@ -83,11 +85,13 @@ pub struct Pipeline {
     labels: Option<PathBuf>,
     bags: Option<PathBuf>,
     images: Option<PathBuf>,
+    split: Option<PathBuf>,
     runs: Vec<Config>,
 }
 
 impl Pipeline {
-    /// Reads a pipeline file and applies `--set key=value`: `data` and `out` are the pipeline's, all others settings.
+    /// Reads a pipeline file and applies `--set key=value`: `data`, `out` and `split-file` are the pipeline's, all others
+    /// settings.
     ///
     /// # Errors
     /// An unknown key, stage or setting; a cohort folder that is not there.
@@ -100,13 +104,17 @@ impl Pipeline {
             match item.split_once('=') {
                 Some(("data", value)) => file.data = Some(value.into()),
                 Some(("out", value)) => file.out = Some(value.into()),
+                Some(("split-file", value)) => file.inputs.split = Files::One(value.into()),
                 _ => settings.push(item.clone()),
             }
         }
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let stages = stages(&file.stages)?;
         let out = file.out.clone().with_context(|| format!("pipeline '{name}': say where the results go: --set out=DIR"))?;
-        let base = config_tree(&file, path)?;
+        let mut base = config_tree(&file, path)?;
+        if !file.inputs.split.all().is_empty() {
+            config::set(&mut base, "split.name", toml::Value::String("file".to_owned()))?;
+        }
         let mut runs = Vec::new();
         for point in sweep::points(&file.sweep) {
             let mut tree = base.clone();
@@ -125,6 +133,7 @@ impl Pipeline {
             labels: input(&file, &file.inputs.labels)?,
             bags: input(&file, &file.inputs.bags)?,
             images: input(&file, &file.inputs.images)?,
+            split: input(&file, &file.inputs.split)?,
             name,
             stages,
             runs,

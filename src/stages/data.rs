@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::datasets::split::Split;
-use crate::datasets::{self, DataKind, Dataset, Wanted, cohort, mnist_bags};
-use crate::store::{digest, run};
+use crate::datasets::{self, DataKind, Dataset, Wanted, cohort, leaks, mnist_bags};
+use crate::store::{bag, digest, identity, run};
 
 /// Paths of a training or probing call.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Data {
     pub data: PathBuf,
     /// The labels, for bags: a table, or a folder of class folders.
     pub labels: Option<PathBuf>,
+    /// The file that names the parts, for the split `file`.
+    pub split: Option<PathBuf>,
 }
 
 impl Data {
@@ -30,8 +32,22 @@ impl Data {
         let wanted =
             Wanted { kind: train.data, cohort: &config.cohort, classic: &train.classic, mnist_bags: &train.mnist_bags, seed: config.seed };
         let dataset = datasets::open(&wanted, &self.data, self.labels.as_deref())?;
-        let split = config.split.divide(dataset.as_ref(), config.seed)?;
+        let split = match &self.split {
+            Some(path) => config.split.read(dataset.as_ref(), path)?,
+            None => config.split.divide(dataset.as_ref(), config.seed)?,
+        };
         Ok((dataset, split))
+    }
+
+    /// What was waived, in words: checks of the labels, and leaks between the split's parts that were allowed.
+    ///
+    /// # Errors
+    /// Leaks for which `[leaks]` gives no reason; a bag that cannot be read.
+    pub fn waivers(&self, config: &Config, dataset: &dyn Dataset, split: &Split) -> Result<Vec<String>> {
+        let bags = config.train.data == DataKind::Bags;
+        let identities = if bags { identity::read(&bag::folder(&self.data), dataset.ids())? } else { Vec::new() };
+        let labels = dataset.roll().map(|roll| roll.waivers.clone()).unwrap_or_default();
+        Ok([labels, leaks::check(&config.leaks, dataset, split, &identities)?].concat())
     }
 
     /// Digest of each input by its role.
@@ -51,6 +67,9 @@ impl Data {
         let mut digests = BTreeMap::from([("data".to_owned(), data)]);
         if let Some(labels) = &self.labels {
             digests.insert("labels".to_owned(), cohort::labels_digest(labels)?);
+        }
+        if let Some(split) = &self.split {
+            digests.insert("split".to_owned(), digest::file(split)?[..8].to_owned());
         }
         Ok(digests)
     }

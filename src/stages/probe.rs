@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::datasets::cohort::{CohortSettings, Format, patient_stage};
 use crate::datasets::{DataKind, Dataset};
 use crate::learn::evaluate::rows;
+use crate::learn::protocol::Protocol;
 use crate::learn::{Learner, checkpoint};
 use crate::metrics::auc::{OneVsRest, macro_mean, undefined};
 use crate::metrics::bootstrap::Bootstrap;
@@ -69,11 +70,25 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     );
     let (dataset, split) = inputs.data.open(&trained)?;
     let dataset = dataset.as_ref();
+    let waivers = inputs.data.waivers(&trained, dataset, &split)?;
+    let split_digest = split.digest(dataset)?;
+    anyhow::ensure!(
+        trained.train.protocol == Protocol::Strict || settings.checkpoint == Checkpoint::Best,
+        "the model was trained by the protocol 'paper', which judges the best epoch; set probe.checkpoint=best"
+    );
     machine.use_threads_for(dataset, trained.train.batch_size)?;
     let classes = dataset.classes().len();
     let learner = Learner::new(&trained.train, dataset.input(), classes, trained.seed, machine.device)?;
     let best = settings.checkpoint == Checkpoint::Best && inputs.train.join(checkpoint::BEST).is_file();
-    checkpoint::load(&inputs.train.join(if best { checkpoint::BEST } else { checkpoint::LAST }), &learner)?;
+    let weights = inputs.train.join(if best { checkpoint::BEST } else { checkpoint::LAST });
+    let trained_split = checkpoint::load(&weights, &learner)?;
+    anyhow::ensure!(
+        trained_split.as_ref().is_none_or(|trained| *trained == split_digest),
+        "'{}' was trained on the split {}, the split at hand is {split_digest}: its test slides may have been trained on; give the data, \
+         labels and split file of the training",
+        weights.display(),
+        trained_split.unwrap_or_default()
+    );
 
     let judging = Judging {
         learner: &learner,
@@ -111,13 +126,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         schema: SCHEMA,
         seed: trained.seed,
         classes: dataset.classes().to_vec(),
-        split: scores::Split {
-            name: split.name.clone(),
-            digest: split.digest(dataset)?,
-            kind: split.kind,
-            fold: split.fold,
-            folds: split.folds,
-        },
+        split: scores::Split { name: split.name.clone(), digest: split_digest, kind: split.kind, fold: split.fold, folds: split.folds },
+        protocol: trained.train.protocol.name().to_owned(),
+        waivers,
         labels: labels_in_words(&trained.cohort),
         loss: trained.train.loss.name().to_owned(),
         aggregator: if trained.train.data == DataKind::Cifar100 { "none" } else { trained.train.model.aggregator.name() }.to_owned(),

@@ -17,6 +17,7 @@ use crate::store::run::{Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
 use crate::store::{coords, digest, files};
 use crate::tiling::TileSettings;
+use crate::tiling::fingerprint::fingerprint;
 use crate::tiling::picture;
 use crate::tiling::survey::survey;
 
@@ -115,7 +116,7 @@ fn tile(run: &Run, listed: &Listed, settings: &TileSettings) -> Result<Plan> {
     for (folder, image) in [("thumbnails", &thumbnail), ("visualization", &picture::visualization(&survey, &thumbnail))] {
         files::write_bytes(&run.path(&format!("{folder}/{}.jpg", file.id)), &picture::jpeg(image)?)?;
     }
-    let plan = survey.plan;
+    let plan = Plan { fingerprint: fingerprint(&thumbnail, &survey.mask), ..survey.plan };
     if survey.squares == 0 {
         return Err(anyhow!(
             "the slide ({}x{} px) is smaller than one tile ({side}x{side} px of level 0); ask for smaller tiles",

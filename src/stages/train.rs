@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::Machine;
@@ -42,7 +42,7 @@ fn what_is_left(folder: &Path) -> String {
 pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
     Ok(Recipe {
         stage: "train".into(),
-        settings: json!({"seed": config.seed, "cohort": config.cohort, "split": config.split, "train": config.train}),
+        settings: json!({"seed": config.seed, "cohort": config.cohort, "split": config.split, "leaks": config.leaks, "train": config.train}),
         inputs: inputs.digests(config)?,
     })
 }
@@ -57,6 +57,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         Opened::Work(run) => run,
     };
     let (dataset, split) = inputs.open(config)?;
+    let waivers = inputs.waivers(config, dataset.as_ref(), &split)?;
+    let split_digest = split.digest(dataset.as_ref())?;
+    config.train.protocol.check(&config.train, split.valid.0.len())?;
     split.write(&run.path("split.csv"), dataset.as_ref())?;
     if let Some(roll) = dataset.roll() {
         roll.write(&run.path(cohort::FILE))?;
@@ -66,6 +69,13 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let mut learner = Learner::new(settings, dataset.input(), dataset.classes().len(), config.seed, machine.device)?;
     let mut optimizer = settings.optimizer.build(learner.parameters());
     let mut state = checkpoint::resume(&run.folder, &learner, optimizer.as_mut(), settings.precision)?;
+    ensure!(
+        state.split.is_empty() || state.split == split_digest,
+        "'{}' was trained on the split {}, this is {split_digest}; train into another --out",
+        run.folder.join(checkpoint::LAST).display(),
+        state.split
+    );
+    state.split.clone_from(&split_digest);
     let mut noted = state.history.len();
     if noted > 0 || state.within.steps > 0 {
         run.log("resume", json!({"epochs": noted, "steps": state.within.steps}))?;
@@ -109,11 +119,11 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     }
     let figures = json!({
         "parameters": learner.parameters().values().map(tch::Tensor::numel).sum::<usize>(),
-        "waivers": dataset.roll().map(|roll| &roll.waivers),
         "train": split.train.0.len(),
         "valid": split.valid.0.len(),
         "split": split.name,
-        "split_digest": split.digest(dataset.as_ref())?,
+        "split_digest": split_digest,
+        "waivers": waivers,
         "best_epoch": state.best.as_ref().map(|(epoch, _)| *epoch),
         "train_loss": state.history.last().map(|line| line.train_loss),
         "epochs": state.history.len(),

@@ -4,7 +4,7 @@
 //! as it is; the whole truth (encoder, weights, true micrometres, digests) is one root attribute `wsi` (JSON). Bags of
 //! CLAM and TRIDENT are read too: f16 or f32, any integer coordinates, no `wsi`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use half::f16;
@@ -12,6 +12,7 @@ use hdf5::types::{FloatSize, TypeDescriptor, VarLenUnicode};
 use serde::{Deserialize, Serialize};
 
 use super::{coords, digest, files};
+use crate::ground::fingerprint::Fingerprint;
 use crate::ground::plan::{Plan, Window};
 use crate::ground::units::{Coord, Mpp};
 
@@ -58,6 +59,9 @@ pub struct Header {
     pub mpp_source: String,
     /// Level, tile side, requested and true pixel size.
     pub window: Window,
+    /// What the slide looks like from afar, as in the coordinates file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
     /// N
     pub tiles: usize,
     /// D
@@ -96,6 +100,7 @@ pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin) -> 
         mpp: plan.mpp,
         mpp_source: plan.mpp_source.clone(),
         window: plan.window.clone(),
+        fingerprint: plan.fingerprint,
         tiles: *tiles,
         width: *width,
         coords_digest: coords::digest(plan),
@@ -156,6 +161,24 @@ pub fn read_shape(path: &Path) -> Result<(usize, usize)> {
     read().with_context(|| refusal(path))
 }
 
+/// Reads the coordinates alone; `None` for a bag without them.
+///
+/// # Errors
+/// As [`read_features`].
+pub fn read_coords(path: &Path) -> Result<Option<Vec<Coord>>> {
+    let read = || {
+        let file = hdf5::File::open(path)?;
+        if file.link_exists("coords") { coordinates(&file).map(Some) } else { Ok(None) }
+    };
+    read().with_context(|| refusal(path))
+}
+
+/// Where the bags are in `data`: an extract run, or a folder of bags.
+pub fn folder(data: &Path) -> PathBuf {
+    let inside = data.join("bags");
+    if inside.is_dir() { inside } else { data.to_owned() }
+}
+
 /// Reads the header alone; `None` for a bag that another program wrote.
 ///
 /// # Errors
@@ -211,7 +234,8 @@ fn header(file: &hdf5::File) -> Result<Option<Header>> {
     Ok(Some(header))
 }
 
-fn features_digest(values: &[f16]) -> String {
+/// sha256 over features as little-endian f16, whatever kind of number the file holds.
+pub(super) fn features_digest(values: &[f16]) -> String {
     digest::bytes(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
 }
 
@@ -243,6 +267,7 @@ mod tests {
                 mpp_true: 0.5,
                 residual: 0.0,
             },
+            fingerprint: None,
             coords: (0..tiles).map(|i| Coord { x: 448 * i, y: 0 }).collect(),
             tissue: vec![1.0; tiles as usize],
         }

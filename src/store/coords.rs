@@ -11,6 +11,7 @@ use hdf5::types::VarLenUnicode;
 use serde::{Deserialize, Serialize};
 
 use super::files;
+use crate::ground::fingerprint::Fingerprint;
 use crate::ground::plan::{Plan, Window};
 use crate::ground::units::{Coord, Mpp, Size};
 
@@ -28,6 +29,8 @@ struct Header {
     mpp: Mpp,
     mpp_source: String,
     window: Window,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<Fingerprint>,
     tiles: usize,
     coords_digest: String,
 }
@@ -46,6 +49,7 @@ pub fn write(path: &Path, plan: &Plan) -> Result<()> {
         mpp: plan.mpp,
         mpp_source: plan.mpp_source.clone(),
         window: plan.window.clone(),
+        fingerprint: plan.fingerprint,
         tiles: plan.coords.len(),
         coords_digest: digest(plan),
     };
@@ -95,6 +99,7 @@ fn read_file(path: &Path) -> Result<Plan> {
         mpp: header.mpp,
         mpp_source: header.mpp_source,
         window: header.window,
+        fingerprint: header.fingerprint,
         coords: coords.chunks_exact(2).map(|pair| Coord { x: pair[0], y: pair[1] }).collect(),
         tissue,
     };
@@ -145,7 +150,12 @@ pub fn write_attributes(coords: &hdf5::Dataset, plan: &Plan) -> Result<()> {
 
 /// sha256 over the coordinates (x, y as little-endian int64, in order): two plans with this in common read the same squares.
 pub fn digest(plan: &Plan) -> String {
-    let bytes: Vec<u8> = plan.coords.iter().flat_map(|coord| [coord.x.to_le_bytes(), coord.y.to_le_bytes()]).flatten().collect();
+    digest_of(&plan.coords)
+}
+
+/// [`digest`] of coordinates without a plan.
+pub(super) fn digest_of(coords: &[Coord]) -> String {
+    let bytes: Vec<u8> = coords.iter().flat_map(|coord| [coord.x.to_le_bytes(), coord.y.to_le_bytes()]).flatten().collect();
     super::digest::bytes(&bytes)
 }
 
@@ -182,6 +192,7 @@ mod tests {
                 mpp_true: 1.000_125,
                 residual: 0.000_125,
             },
+            fingerprint: Some(Fingerprint { bits: [1, 2, 3, 4], colour: [200, 120, 160] }),
             coords: (0..50).map(|i| Coord { x: 224 * (i % 10), y: 224 * (i / 10) }).collect(),
             tissue: (0..50).map(|i| i as f32 / 49.0).collect(),
         }
@@ -207,7 +218,7 @@ mod tests {
     fn an_empty_plan_is_a_file_too() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("empty.h5");
-        let empty = Plan { coords: Vec::new(), tissue: Vec::new(), ..plan() };
+        let empty = Plan { fingerprint: None, coords: Vec::new(), tissue: Vec::new(), ..plan() };
         write(&path, &empty).unwrap();
         assert_eq!(read(&path).unwrap(), empty);
     }

@@ -7,6 +7,7 @@ pub mod coords;
 pub mod digest;
 pub mod files;
 pub mod history;
+pub mod identity;
 mod pickle;
 pub mod pooled;
 pub mod predictions;

@@ -62,6 +62,12 @@ pub enum SplitKind {
     Holdout,
     /// The test set is named by a column of the labels table (a centre, an official split).
     Column,
+    /// Each value of a column (a centre) is the test set once; pooled as folds are.
+    LeaveOneOut,
+    /// A test set drawn anew in each of `folds` repeats; averaged as seeds are, never pooled.
+    MonteCarlo,
+    /// The parts are named by a file; `folds` files with disjoint test sets are pooled.
+    File,
 }
 
 /// Which division a model was trained and tested on.
@@ -73,9 +79,9 @@ pub struct Split {
     pub digest: String,
     /// How it was made.
     pub kind: SplitKind,
-    /// Which part was tested, from 0; 0 where there is one part.
+    /// Which part was tested or which draw this is, from 0; 0 where there is one.
     pub fold: usize,
-    /// Number of parts; 1 unless the kind is k-fold.
+    /// Number of parts or draws; 1 where there is one test set.
     pub folds: usize,
 }
 
@@ -152,6 +158,12 @@ pub struct ScoreFile {
     pub classes: Vec<String>,
     /// The division of the cohort.
     pub split: Split,
+    /// By which rules the run was made: `strict`, or `paper` (the lineage's: the best validated epoch, no verdict by intervals).
+    #[serde(default = "strict")]
+    pub protocol: String,
+    /// Leaks between the parts that were found and allowed: what, how many, and the reason that was given.
+    #[serde(default)]
+    pub waivers: Vec<String>,
     /// `true`, or how the labels were shuffled.
     pub labels: String,
     /// Objective.
@@ -194,6 +206,11 @@ pub struct ScoreFile {
     /// The tiling run's folder, relative to this file's folder; absent for bags from elsewhere and for images.
     #[serde(default)]
     pub tile_folder: Option<String>,
+}
+
+/// What files were before they said so.
+fn strict() -> String {
+    "strict".to_owned()
 }
 
 impl ScoreFile {

@@ -1,5 +1,6 @@
 //! From a tissue mask to tiles: a pure grid in true micrometres, then a bounded stream of pixels.
 
+pub mod fingerprint;
 pub mod grid;
 pub mod picture;
 mod shrink;

@@ -150,6 +150,7 @@ mod tests {
                 mpp_true: 0.5,
                 residual: 0.0,
             },
+            fingerprint: None,
             tissue: vec![1.0; coords.len()],
             coords,
         };

@@ -19,7 +19,7 @@ const OVERVIEW_PX: f64 = 1024.0;
 
 /// What was seen of a slide.
 pub struct Survey {
-    /// The tiles to read; `coords` is empty where no square has enough tissue.
+    /// The tiles to read; `coords` is empty where no square has enough tissue. The fingerprint is taken of the thumbnail, later.
     pub plan: Plan,
     /// Squares of the grid before tissue was asked for.
     pub squares: usize,
@@ -55,6 +55,7 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
         mpp,
         mpp_source: mpp_source.to_owned(),
         window,
+        fingerprint: None,
         coords,
         tissue,
     };

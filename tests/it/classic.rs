@@ -115,7 +115,7 @@ fn trained(data: &Path, config: &str, overrides: &[&str]) -> ScoreFile {
     let out = tempfile::tempdir().unwrap();
     let overrides: Vec<String> = overrides.iter().chain(&["probe.resamples=50"]).map(|&item| item.to_owned()).collect();
     let config = Config::load(Some(&configs().join(config)), &overrides).unwrap();
-    let data = Data { data: data.to_owned(), labels: None };
+    let data = Data { data: data.to_owned(), labels: None, split: None };
     let (model, scores) = (out.path().join("train"), out.path().join("probe"));
     train::run(&config, &data, &model, &machine()).unwrap();
     probe::run(&config, &probe::Inputs { train: model, data, tiles: None }, &scores, &machine()).unwrap();

@@ -401,7 +401,7 @@ fn a_probe_of_camelyon17_scores_patients() {
     }
     let table = folder.path().join("stages.csv");
     std::fs::write(&table, rows).unwrap();
-    let data = Data { data: folder.path().join("bags"), labels: Some(table) };
+    let data = Data { data: folder.path().join("bags"), labels: Some(table), split: None };
     let scored = |name: &str, overrides: &[&str]| {
         let settings =
             config(&[&["cohort.format=camelyon17", "split={name='holdout',validation=0.0}", "train.epochs=20"], overrides].concat());

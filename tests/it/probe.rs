@@ -60,7 +60,7 @@ fn frozen_means_frozen() {
     let folder = tempfile::tempdir().unwrap();
     let bags = cohort(folder.path(), 2, 6);
     images(&folder.path().join("images"));
-    let images = Data { data: folder.path().join("images"), labels: None };
+    let images = Data { data: folder.path().join("images"), labels: None, split: None };
     for augment in ["probe.linear.augment=false", "probe.linear.augment=true"] {
         for loss in ["train.loss.name=cross-entropy", "train.loss.name=ncmi"] {
             let bag_settings = config(&[loss, augment, "probe.linear.epochs=3"]);
@@ -83,7 +83,7 @@ fn the_comparison_of_tensors_sees_a_training_pass() {
     let folder = tempfile::tempdir().unwrap();
     images(&folder.path().join("images"));
     let config = image_settings(&[]);
-    let (learner, dataset, split) = untrained(&config, &Data { data: folder.path().join("images"), labels: None });
+    let (learner, dataset, split) = untrained(&config, &Data { data: folder.path().join("images"), labels: None, split: None });
     let before = frozen(&learner);
     // Running statistics move without any gradient.
     tch::no_grad(|| learner.model.forward(&dataset.batch(&split.train.0, None, Device::Cpu).unwrap(), true));
@@ -94,7 +94,7 @@ fn the_comparison_of_tensors_sees_a_training_pass() {
 fn augmented_probes_see_changed_samples_and_repeat_themselves() {
     let folder = tempfile::tempdir().unwrap();
     images(&folder.path().join("images"));
-    let data = Data { data: folder.path().join("images"), labels: None };
+    let data = Data { data: folder.path().join("images"), labels: None, split: None };
     let probabilities = |augment: &str| {
         let config = image_settings(&["train.loss.name=cross-entropy", augment, "probe.linear.standardise=true"]);
         let (learner, dataset, split) = untrained(&config, &data);

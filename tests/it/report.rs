@@ -55,6 +55,8 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
             fold,
             folds: FOLDS,
         },
+        protocol: "strict".into(),
+        waivers: Vec::new(),
         labels: recipe.labels.into(),
         loss: recipe.loss.into(),
         aggregator: "abmil".into(),

@@ -36,7 +36,7 @@ pub fn cohort(folder: &Path, classes: usize, patients: usize) -> Data {
     }
     let table = folder.join("labels.csv");
     std::fs::write(&table, labels).unwrap();
-    Data { data: folder.join("bags"), labels: Some(table) }
+    Data { data: folder.join("bags"), labels: Some(table), split: None }
 }
 
 /// One bag of a slide of class `class`: two of its tiles show it.
@@ -73,6 +73,7 @@ pub fn plan(id: &str, tiles: usize) -> Plan {
             mpp_true: 0.5,
             residual: 0.0,
         },
+        fingerprint: None,
         coords: (0..tiles as i64).map(|tile| Coord { x: 224 * tile, y: 0 }).collect(),
         tissue: vec![1.0; tiles],
     }
@@ -129,6 +130,7 @@ fn continues_to_the_same_bytes(config: &Config) {
     let training = Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: Device::Cpu };
     std::fs::create_dir_all(&broken).unwrap();
     let mut state = State::new(config.train.precision);
+    state.split = split.digest(dataset.as_ref()).unwrap();
     let ended = fit(&mut learner, optimizer.as_mut(), &training, &config.train, &mut state, &mut |learner, optimizer, state| {
         if state.history.len() == 3 && state.within.steps == 2 {
             checkpoint::save(&broken, learner, optimizer, state, true)?;

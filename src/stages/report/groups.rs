@@ -7,12 +7,14 @@ use serde_json::Value;
 
 use super::runs::Probe;
 use crate::store::digest;
-use crate::store::scores::{ScoreFile, SplitKind};
+use crate::store::scores::{ScoreFile, Split, SplitKind};
 
 /// One training of the recipe on the whole cohort: a seed, and for shuffled labels the shuffle.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Repeat {
     pub seed: u64,
+    /// Which draw of a monte-carlo split; their test sets overlap, so that they are averaged as seeds are.
+    pub draw: Option<usize>,
     /// What follows the first comma of the labels' description: `stream 3`.
     pub shuffle: String,
 }
@@ -20,6 +22,9 @@ pub(super) struct Repeat {
 impl std::fmt::Display for Repeat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "seed {}", self.seed)?;
+        if let Some(draw) = self.draw {
+            write!(f, ", draw {draw}")?;
+        }
         if self.shuffle.is_empty() { Ok(()) } else { write!(f, ", {}", self.shuffle) }
     }
 }
@@ -85,7 +90,7 @@ pub(super) fn group(probes: &[Probe]) -> Result<(Vec<Group<'_>>, Vec<String>)> {
     let (mut groups, mut notes) = (Vec::new(), Vec::new());
     for (key, members) in by_key {
         // Two runs of one seed and fold under one label: the recipes differ in a setting that the label does not name.
-        let places: Vec<(Repeat, usize)> = members.iter().map(|probe| (repeat(&probe.scores), probe.scores.split.fold)).collect();
+        let places: Vec<(Repeat, usize)> = members.iter().map(|probe| (repeat(&probe.scores), fold(&probe.scores.split))).collect();
         let collide = (1..places.len()).any(|i| places[..i].contains(&places[i]));
         let mut parts: BTreeMap<String, Group> = BTreeMap::new();
         for (probe, (repeat, fold)) in members.into_iter().zip(places) {
@@ -118,7 +123,7 @@ fn key(scores: &ScoreFile) -> Result<Key> {
         labels: scores.labels.split(", ").next().unwrap_or_default().to_owned(),
         epochs: scores.epochs,
         checkpoint: scores.checkpoint.clone(),
-        folds: scores.split.folds,
+        folds: if scores.split.kind == SplitKind::MonteCarlo { 1 } else { scores.split.folds },
         group: scores.group.clone(),
         classes: scores.classes.clone(),
         model: digest::settings(&shared)?,
@@ -128,21 +133,28 @@ fn key(scores: &ScoreFile) -> Result<Key> {
 
 fn repeat(scores: &ScoreFile) -> Repeat {
     let shuffle = scores.labels.split_once(", ").map_or("", |(_, rest)| rest);
-    Repeat { seed: scores.seed, shuffle: shuffle.to_owned() }
+    let draw = (scores.split.kind == SplitKind::MonteCarlo).then_some(scores.split.fold);
+    Repeat { seed: scores.seed, draw, shuffle: shuffle.to_owned() }
+}
+
+/// The fold within a repeat; a draw is a repeat of its own.
+fn fold(split: &Split) -> usize {
+    if split.kind == SplitKind::MonteCarlo { 0 } else { split.fold }
 }
 
 /// `4-fold by patient, fold 0 of 4, seed 0` → `4-fold by patient`.
 fn without_fold_and_seed(name: &str) -> String {
-    let kept: Vec<&str> = name.split(", ").filter(|part| !part.starts_with("fold ") && !part.starts_with("seed ")).collect();
+    let kept: Vec<&str> =
+        name.split(", ").filter(|part| !["fold ", "repeat ", "seed "].iter().any(|word| part.starts_with(word))).collect();
     kept.join(", ")
 }
 
-/// Digest of the settings without any key called `seed` or `fold`.
+/// Digest of the settings without any key called `seed`, `fold` or `repeat`.
 fn fingerprint(settings: &Value) -> Result<String> {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(map) => {
-                map.retain(|key, _| key != "seed" && key != "fold");
+                map.retain(|key, _| !["seed", "fold", "repeat"].contains(&key.as_str()));
                 map.values_mut().for_each(strip);
             }
             Value::Array(items) => items.iter_mut().for_each(strip),
