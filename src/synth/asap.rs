@@ -2,19 +2,20 @@
 
 use std::fmt::Write;
 
+use super::canvas::Blob;
+
 const CORNERS: usize = 48;
 const GROUP: &str = "metastases";
 
-use super::canvas::Blob;
-
-/// One polygon a lesion.
-pub(super) fn xml(lesions: &[Blob], mpp: f64) -> String {
+/// One polygon a lesion, cut at the edges of a slide of `side_um` µm.
+pub(super) fn xml(lesions: &[Blob], side_um: f32, mpp: f64) -> String {
+    let side = (f64::from(side_um) / mpp).round();
     let mut text = "<?xml version=\"1.0\"?>\n<ASAP_Annotations>\n\t<Annotations>\n".to_owned();
     for (number, lesion) in lesions.iter().enumerate() {
         let _ = writeln!(text, "\t\t<Annotation Name=\"Annotation {number}\" Type=\"Polygon\" PartOfGroup=\"{GROUP}\" Color=\"#F4FA58\">");
         text += "\t\t\t<Coordinates>\n";
         for (order, (x, y)) in lesion.polygon(CORNERS).into_iter().enumerate() {
-            let (x, y) = (f64::from(x) / mpp, f64::from(y) / mpp);
+            let [x, y] = [x, y].map(|at| (f64::from(at) / mpp).clamp(0.0, side));
             let _ = writeln!(text, "\t\t\t\t<Coordinate Order=\"{order}\" X=\"{x:.2}\" Y=\"{y:.2}\" />");
         }
         text += "\t\t\t</Coordinates>\n\t\t</Annotation>\n";

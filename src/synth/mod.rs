@@ -126,5 +126,5 @@ pub fn render(slide: &SyntheticSlide, seed: u64) -> Result<Vec<u8>> {
 pub fn outlines(slide: &SyntheticSlide, seed: u64) -> Option<String> {
     let Scene::LymphNode(burden) = &slide.scene else { return None };
     let node = scenes::lymph_node::Node::plan(*burden, &mut seed::stream(seed, &format!("synth/{}", slide.slide_id)));
-    Some(asap::xml(&node.metastases, slide.mpp()))
+    Some(asap::xml(&node.metastases, scenes::lymph_node::SIDE_UM, slide.mpp()))
 }

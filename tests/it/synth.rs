@@ -110,7 +110,7 @@ fn camelyon17_has_the_real_layout_at_any_thread_count() {
         assert!(xml.contains("PartOfGroup=\"metastases\"") && xml.contains("<Group Name=\"metastases\""), "{xml}");
         for text in xml.split(" X=\"").skip(1) {
             let x: f64 = text.split('"').next().unwrap().parse().unwrap();
-            assert!((0.0..width).contains(&x), "{id}: {x} is off the slide");
+            assert!((0.0..=width).contains(&x), "{id}: {x} is off the slide");
         }
     }
 

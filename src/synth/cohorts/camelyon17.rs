@@ -92,22 +92,25 @@ fn label(burden: Burden) -> &'static str {
     }
 }
 
-/// The nodes of each patient of one centre. Disease comes in patients: a quarter have none, a quarter twice the usual share.
+/// The nodes of each patient of one centre. Disease comes in patients: a quarter have none, and of the others one third
+/// has twice, one third three times as many positive nodes as the last.
 fn deal(counts: &[usize], patients: usize, centre: usize, seed: u64) -> Vec<Vec<Burden>> {
     let mut random = seed::stream(seed, &format!("synth/camelyon17/centre_{centre}"));
     let mut order: Vec<usize> = (0..patients).collect();
     order.shuffle(&mut random);
     order.truncate((patients * 3).div_ceil(4));
     let ill = order.len();
-    order.extend_from_within(..ill.div_ceil(3).min(patients - 1));
+    order.extend_from_within(..ill * 2 / 3);
+    order.extend_from_within(..ill / 3);
     let mut turns = order.into_iter().cycle();
 
+    let kinds = [(Burden::Itc, counts[1]), (Burden::Micro, counts[2]), (Burden::Macro, counts[3])];
+    let mut positive: Vec<Burden> = kinds.into_iter().flat_map(|(burden, count)| std::iter::repeat_n(burden, count)).collect();
+    positive.shuffle(&mut random);
     let mut nodes: Vec<Vec<Burden>> = vec![Vec::new(); patients];
-    for (burden, count) in [(Burden::Macro, counts[3]), (Burden::Micro, counts[2]), (Burden::Itc, counts[1])] {
-        for _ in 0..count {
-            let patient = turns.find(|&patient| nodes[patient].len() < NODES_PER_PATIENT).expect("the cycle is endless");
-            nodes[patient].push(burden);
-        }
+    for burden in positive {
+        let patient = turns.find(|&patient| nodes[patient].len() < NODES_PER_PATIENT).expect("the cycle is endless");
+        nodes[patient].push(burden);
     }
     for nodes in &mut nodes {
         nodes.resize(NODES_PER_PATIENT, Burden::Negative);

@@ -34,7 +34,7 @@ impl DemoSettings {
     /// # Errors
     /// A number of slides that cannot be balanced.
     pub(in crate::synth) fn slides(&self) -> Result<Vec<SyntheticSlide>> {
-        balanced("synth", self.slides_per_class, |lesion| Tissue { lesion, side_um: SIDE_UM, inflamed: 2, lesion_share: None })
+        balanced("synth", self.slides_per_class, |lesion| Tissue { lesion, side_um: SIDE_UM, inflamed: 2, mimics: 0, lesion_share: None })
     }
 }
 

@@ -14,9 +14,9 @@ fn quotas(weights: &[usize], total: usize) -> Vec<usize> {
     for &class in by_remainder.iter().take(total - counts.iter().sum::<usize>()) {
         counts[class] += 1;
     }
-    for class in 0..weights.len() {
+    for (class, &weight) in weights.iter().enumerate() {
         let (largest, &most) = counts.iter().enumerate().max_by_key(|&(_, count)| count).expect("there are classes");
-        if counts[class] == 0 && weights[class] > 0 && most > 1 {
+        if counts[class] == 0 && weight > 0 && most > 1 {
             counts[largest] -= 1;
             counts[class] += 1;
         }

@@ -41,6 +41,7 @@ impl RareSettings {
             lesion,
             side_um: SIDE_UM,
             inflamed: 6,
+            mimics: 3,
             lesion_share: Some(share as f32),
         })
     }

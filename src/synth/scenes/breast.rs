@@ -12,6 +12,9 @@ use crate::synth::stain::{Laboratory, Picture, develop, pen};
 
 /// Side of the square slide, µm.
 const SIDE_UM: f32 = 1600.0;
+/// Distance of neighbouring acini in a healthy lobule and in a crowded one, µm.
+const LOBULE_UM: f32 = 31.0;
+const CROWDED_UM: f32 = 25.0;
 
 /// The seven types of BRACS, from least to most severe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,8 +55,7 @@ pub(in crate::synth) fn paint(pattern: Pattern, laboratory: &Laboratory, patient
     let mut sites = Sites { taken: Vec::new() };
     // The worst lesion first, so that it always finds room.
     lesion(&mut canvas, pattern, &outline, &mut sites, slide);
-    let lesser = &Pattern::ALL[1..Pattern::ALL.len()];
-    let milder: Vec<Pattern> = lesser.iter().copied().filter(|&other| other < pattern).collect();
+    let milder: Vec<Pattern> = Pattern::ALL.into_iter().filter(|&other| other > Pattern::Normal && other < pattern).collect();
     if !milder.is_empty() && slide.random_bool(0.5) {
         let other = milder[slide.random_range(0..milder.len())];
         lesion(&mut canvas, other, &outline, &mut sites, slide);
@@ -62,7 +64,7 @@ pub(in crate::synth) fn paint(pattern: Pattern, laboratory: &Laboratory, patient
     for _ in 0..slide.random_range(2..=4) {
         let radius = slide.random_range(70.0..110.0);
         if let Some(at) = sites.find(&outline, radius, slide) {
-            lobule(&mut canvas, at, radius, 33.0, slide);
+            lobule(&mut canvas, at, radius, LOBULE_UM, slide);
         }
     }
     for _ in 0..slide.random_range(1..=3) {
@@ -117,9 +119,9 @@ fn lesion(canvas: &mut Canvas, pattern: Pattern, outline: &Blob, sites: &mut Sit
         let radius = random.random_range(extent.clone());
         let Some(at) = sites.find(outline, radius, random) else { continue };
         match pattern {
-            Pattern::Normal => lobule(canvas, at, radius, 33.0, random),
+            Pattern::Normal => lobule(canvas, at, radius, LOBULE_UM, random),
             Pattern::Benign => {
-                lobule(canvas, at, radius, 27.0, random);
+                lobule(canvas, at, radius, CROWDED_UM, random);
                 cysts(canvas, at, radius, random);
             }
             Pattern::Hyperplasia => cluster(canvas, at, radius, 44.0..78.0, random, ducts::hyperplastic),
@@ -162,7 +164,8 @@ fn fat(canvas: &mut Canvas, outline: &Blob, fatty: Noise, random: &mut ChaCha8Rn
 /// Loose pale connective tissue with small acini at `spacing` µm.
 fn lobule(canvas: &mut Canvas, at: (f32, f32), radius: f32, spacing: f32, random: &mut ChaCha8Rng) {
     let bed = Blob::new(random, at, radius, 1.1, 0.1);
-    canvas.fill_blob(&bed, 12.0, |_, _, _| (0.08, 0.26));
+    let cloud = Noise(random.random());
+    canvas.fill_blob(&bed, 12.0, |x, y, _| (0.08, 0.18 + 0.2 * cloud.at(x / 8.0, y / 8.0)));
     jittered(random, at, bed.reach(), spacing, |random, x, y| {
         let acinus = random.random_range(0.33..0.43) * spacing;
         if bed.inside(x, y) > acinus && random.random_bool(0.93) {
@@ -195,7 +198,7 @@ fn cluster(
     let mut placed: Vec<(f32, f32, f32)> = Vec::new();
     for _ in 0..60 {
         let radius = random.random_range(sizes.clone());
-        let away = if placed.is_empty() { 0.0 } else { random.random_range(0.0_f32..1.0).sqrt() * (extent - radius).max(0.0) };
+        let away = random.random_range(0.0_f32..1.0).sqrt() * (extent - 0.5 * radius).max(0.0);
         let direction = unit_vector(random);
         let at = (x + away * direction.0, y + away * direction.1);
         if placed.iter().all(|other| (other.0 - at.0).hypot(other.1 - at.1) > 1.12 * (radius + other.2)) {
@@ -211,9 +214,16 @@ fn cluster(
 fn invasive(canvas: &mut Canvas, at: (f32, f32), extent: f32, random: &mut ChaCha8Rng) {
     let field = Blob::new(random, at, extent, 1.1, 0.15);
     let (cords, gaps, fibres) = (Noise(random.random()), Noise(random.random()), Noise(random.random()));
+    let lie = unit_vector(random);
     let tumour =
         |x: f32, y: f32| (cords.at(x / 42.0, y / 42.0) - 0.5).abs() < 0.1 && gaps.at(x / 30.0, y / 30.0) > 0.34 && field.inside(x, y) > 2.0;
-    canvas.fill_blob(&field, 14.0, |x, y, _| if tumour(x, y) { (0.2, 0.38) } else { (0.1, 0.34 + 0.5 * fibres.at(x / 20.0, y / 3.5)) });
+    canvas.fill_blob(&field, 14.0, |x, y, _| {
+        if tumour(x, y) {
+            (0.2, 0.38)
+        } else {
+            (0.1, 0.34 + 0.5 * fibres.at((x * lie.0 + y * lie.1) / 20.0, (y * lie.0 - x * lie.1) / 3.5))
+        }
+    });
     jittered(random, at, field.reach(), 9.6, |random, x, y| {
         let direction = unit_vector(random);
         if tumour(x, y) {

@@ -42,6 +42,9 @@ pub(in crate::synth) const LABORATORIES: [Laboratory; 2] = [
     Laboratory { mpp: 0.40, haematoxylin: [0.60, 0.80, 0.42], eosin: [0.10, 0.60, 0.36] },
 ];
 
+/// A disc of this radius, µm, has room for one gland.
+const LONE_GLAND_UM: f32 = 22.0;
+
 /// What one slide holds.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::synth) struct Tissue {
@@ -50,6 +53,8 @@ pub(in crate::synth) struct Tissue {
     pub(in crate::synth) side_um: f32,
     /// Foci of inflammation, in every class: much haematoxylin alone is no lesion.
     pub(in crate::synth) inflamed: usize,
+    /// Lone healthy glands and as many heaps of large lymphocytes, in every class: one ring or large cells alone are no lesion.
+    pub(in crate::synth) mimics: usize,
     /// Mean share of the tissue's area that two or three lesions take, 0.5 to 1.5 times that in one slide; without, two
     /// lesions of 110–140 µm radius.
     pub(in crate::synth) lesion_share: Option<f32>,
@@ -69,6 +74,15 @@ pub(in crate::synth) fn paint(tissue: &Tissue, laboratory: &Laboratory, patient:
             let size = random.random_range(1.7..2.3);
             canvas.nucleus(Ellipse::disc(x, y, size), random.random_range(0.9..1.2));
         });
+    }
+    if tissue.mimics > 0 {
+        for (index, centre) in places(slide, &outline, 2 * tissue.mimics).into_iter().enumerate() {
+            if index % 2 == 0 {
+                glands(&mut canvas, slide, centre, LONE_GLAND_UM);
+            } else {
+                large_lymphocytes(&mut canvas, slide, centre);
+            }
+        }
     }
     if tissue.lesion != Lesion::None {
         let share = tissue.lesion_share.map(|mean| mean * slide.random_range(0.5..1.5));
@@ -191,6 +205,15 @@ fn sheet(tissue: &mut Canvas, random: &mut ChaCha8Rng, centre: (f32, f32), radiu
         let nucleus = Ellipse { x, y, along: size * random.random_range(1.0..1.35), across: size, direction: unit_vector(random) };
         tissue.nucleus(nucleus, random.random_range(0.5..0.8));
         tissue.nucleus(Ellipse::disc(x + random.random_range(-1.0..1.0), y + random.random_range(-1.0..1.0), 1.4), 1.5);
+    });
+}
+
+/// Activated lymphocytes: larger and paler than resting ones, even, and without a nucleolus.
+fn large_lymphocytes(tissue: &mut Canvas, random: &mut ChaCha8Rng, centre: (f32, f32)) {
+    let radius = random.random_range(30.0..55.0);
+    jittered(random, centre, radius, 8.4, |random, x, y| {
+        let size = random.random_range(2.8..3.7);
+        tissue.nucleus(Ellipse::disc(x, y, size), random.random_range(0.6..0.9));
     });
 }
 

@@ -19,7 +19,7 @@ pub(in crate::synth) fn normal(canvas: &mut Canvas, duct: &Blob, random: &mut Ch
     let depth_of_lumen = (0.62 * duct.radius).min(13.0);
     hollow(canvas, duct, depth_of_lumen, (0.0, 0.03));
     row(canvas, duct, 3.6, 8.5, (1.4, 2.8), 0.9..1.15, random);
-    if depth_of_lumen > 7.5 {
+    if depth_of_lumen > 10.5 {
         row(canvas, duct, 7.5, 6.2, (2.3, 2.6), 0.65..0.95, random);
     }
 }

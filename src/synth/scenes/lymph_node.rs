@@ -14,7 +14,7 @@ use crate::synth::noise::Noise;
 use crate::synth::stain::{Laboratory, Picture, develop, pen};
 
 /// Side of the square slide, µm.
-const SIDE_UM: f32 = 1600.0;
+pub(in crate::synth) const SIDE_UM: f32 = 1600.0;
 const CAPSULE_UM: f32 = 14.0;
 /// The pale sinus below the capsule ends here, µm from the rim.
 const SINUS_UM: f32 = 32.0;
