@@ -51,7 +51,7 @@ impl Machine {
     /// Small batches finish sooner on one thread than several threads need to meet, most of all beside other jobs.
     fn use_threads_for(&self, dataset: &dyn Dataset, batch_size: usize) -> Result<()> {
         self.use_threads();
-        if matches!(dataset.input(), Input::Bags(_)) {
+        if matches!(dataset.input(), Input::Bags(_) | Input::ImageBags) {
             let rows: Vec<usize> = (0..dataset.ids().len().min(batch_size)).collect();
             let numbers = dataset.batch(&rows, None, tch::Device::Cpu)?.inputs.numel();
             tch::set_num_threads((numbers >> 20).clamp(1, self.threads.max(1)) as i32);
