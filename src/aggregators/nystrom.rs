@@ -205,7 +205,7 @@ mod tests {
         for length in [2, 64, 256, 512] {
             let [values, weights] = [(); 2].map(|()| Tensor::randn([length, width], (Kind::Float, Device::Cpu)));
             let sum = (attention.neighbours(&values) * &weights).sum(None::<Kind>);
-            let found = Tensor::run_backward(&[sum], &[&attention.residual], false, false)[0].view([HEADS, RESIDUAL_KERNEL]);
+            let found = Tensor::run_backward(&[sum], &[&attention.residual], false, false)[0].reshape([HEADS, RESIDUAL_KERNEL]);
             let half = RESIDUAL_KERNEL / 2;
             let (values, weights) = (values.to_kind(Kind::Double).constant_pad_nd([0, 0, half, half]), weights.to_kind(Kind::Double));
             let of = |place: i64| {
