@@ -25,8 +25,8 @@ pub struct LeakSettings {
 }
 
 impl Default for LeakSettings {
-    // METHOD: between copies (20 and fewer of 256 bits, `tiling::fingerprint`) and unrelated slides (51 and more of 1,400 pairs), nearer
-    // to the copies: a cohort of hundreds of slides has a hundred times as many pairs.
+    // METHOD: between copies (6 and fewer of 256 bits, `tiling::fingerprint`) and other slides (51 and more, of 1,404 pairs), nearer to
+    // the copies: a cohort of hundreds of slides has a hundred times as many pairs.
     fn default() -> Self {
         Self { allow: String::new(), external: String::new(), thumbnail_distance: 24 }
     }
@@ -147,6 +147,9 @@ pub fn find(settings: &LeakSettings, dataset: &dyn Dataset, split: &Split, ident
     Ok(found)
 }
 
+/// One of an identity's digests.
+type Digest = fn(&Identity) -> Option<&String>;
+
 type Part<'a> = (&'static str, &'a [usize]);
 
 /// Pairs of parts that must have nothing in common.
@@ -180,7 +183,7 @@ impl Sides<'_> {
 
     /// Every pair of slides that is one slide, by the strongest evidence there is.
     fn same_slide(&self, identities: &[Identity]) -> Vec<Leak> {
-        let evidence: [(&str, fn(&Identity) -> Option<&String>); 3] = [
+        let evidence: [(&str, Digest); 3] = [
             ("the same slide file (equal digest)", |identity| identity.slide.as_ref()),
             ("the same features (equal digest)", |identity| identity.features.as_ref()),
             ("the same tiles (equal coordinates)", |identity| identity.coords.as_ref()),

@@ -169,18 +169,6 @@ fn folds_are_complete_and_disjoint_and_draws_are_not() {
     assert!(error.contains("fold 5") && error.contains("0, 1, 2, 3, 4"), "{error}");
 }
 
-/// The parts of these settings, by the first 4 digits of two digests each: a change of any of them parts old results from new ones.
-#[test]
-fn parts_are_those_of_earlier_versions() {
-    let labels = made_up();
-    let of = |text: &str, seed| settings(text).divide(&labels, seed).unwrap().digest(&labels).unwrap();
-    for (text, first, second) in DIGESTS {
-        assert_eq!((of(text, 0).as_str(), of(text, 1).as_str()), (first, second), "{text}");
-    }
-}
-
-const DIGESTS: [(&str, &str, &str); 0] = [];
-
 #[test]
 fn errors_name_every_offender() {
     let error = |text: &str, labels: &Labels| settings(text).divide(labels, 0).unwrap_err().to_string();
@@ -283,7 +271,7 @@ fn camelyon17_is_split_as_acmil_does_and_only_with_a_reason() {
 
     let strict = settings("{name='c17-strict'}").divide(&labels, 0).unwrap();
     assert_eq!(strict.test, split.test);
-    assert_eq!(labels.patients_of(&strict.valid.0).len(), 6, "about a tenth of 60 patients");
+    assert!((5..=7).contains(&labels.patients_of(&strict.valid.0).len()), "about a tenth of 60 patients");
     assert!(labels.counts(&strict.valid.0).iter().all(|&count| count > 0), "{:?}", labels.counts(&strict.valid.0));
     assert!(leaks::check(&external, &labels, &strict, &[]).unwrap().is_empty());
     let one_out = settings("{name='leave-one-out', fold=4}").divide(&labels, 0).unwrap();
