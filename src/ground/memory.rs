@@ -47,7 +47,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
 
 /// Has the allocator keep freed blocks up to 1 GiB for the next step instead of handing them back to the kernel, and has libtorch ask
 /// for large pages. A training step frees and takes the same hundreds of megabytes again; the kernel's clearing of fresh pages was a
-/// fifth of a step of TransMIL. No result changes.
+/// fifth of the CPU time of a step of TransMIL, measured in PyTorch. No result changes.
 ///
 /// To be called first in `main`, before any other thread and before libtorch's first tensor.
 pub fn keep_what_is_freed() {
