@@ -19,14 +19,12 @@ use super::cohort::{Cohort, Labelled, Roll};
 use super::read_ahead::{ReadAhead, Stored};
 use super::{Augment, Dataset, padding};
 use crate::ground::batch::{Batch, Input};
+use crate::ground::listing::listing;
 use crate::ground::memory;
 use crate::store::bag;
 
 /// What is left free for the model and its batch when bags are kept in memory.
 const RESERVE: u64 = 1 << 30;
-
-/// Most slides that one error lists.
-const LISTED: usize = 20;
 
 /// Where the features are while they are trained on. A matter of the machine, not of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,9 +199,7 @@ fn refuse<T>(cohort: &Cohort, read: &[Result<T, String>]) -> Result<()> {
     if wrong.is_empty() {
         return Ok(());
     }
-    let listed = wrong[..wrong.len().min(LISTED)].join("\n  ");
-    let more = if wrong.len() > LISTED { format!("\n  and {} more", wrong.len() - LISTED) } else { String::new() };
-    bail!("{} of {} labelled slides cannot be trained on:\n  {listed}{more}", wrong.len(), read.len())
+    bail!("{} of {} labelled slides cannot be trained on:\n  {}", wrong.len(), read.len(), listing(&wrong, "\n  "))
 }
 
 /// The ids of the bags in a folder, in any order.

@@ -38,7 +38,8 @@ pub fn p_value(p: f64) -> Option<String> {
 /// The name of a row.
 pub fn row(row: &Row) -> String {
     let name = recipe_and_decision(&row.loss, row.epochs, row.decision);
-    if row.labels == "true" { name } else { format!("{name}, labels {}", row.labels) }
+    let rules = if row.protocol == "strict" { String::new() } else { format!(", {} protocol", row.protocol) };
+    if row.labels == "true" { name + &rules } else { format!("{name}, labels {}{rules}", row.labels) }
 }
 
 /// Where a recipe stands: division, bag model (`none` for images, left out), encoder.

@@ -27,6 +27,7 @@ pub fn page(page: &Page) -> Result<String> {
             h1 { (page.question) }
             p.verdict { (page.pooled.verdict) }
             (facts(page))
+            @if !page.pooled.waivers.is_empty() { (waivers(&page.pooled.waivers)) }
             @if !page.pooled.notes.is_empty() { (notes(&page.pooled.notes)) }
         }
         main {
@@ -48,6 +49,10 @@ pub fn page(page: &Page) -> Result<String> {
             (confusions(rows))
             @if !page.curves.is_empty() { (training(page.curves)?) }
             @if !page.pictures.is_empty() { (slides(page.pictures)) }
+            @if !page.pooled.cohorts.is_empty() { section aria-labelledby="cohort" {
+                h2 #cohort { "Cohort" }
+                @for parts in &page.pooled.cohorts { (tables::parts(parts)) }
+            } }
             section aria-labelledby="methods" { h2 #methods { "Methods" } p.prose { (page.methods) } }
             section aria-labelledby="provenance" {
                 h2 #provenance { "Provenance" }
@@ -88,6 +93,13 @@ fn facts(page: &Page) -> Markup {
         div { dt { "recipes" } dd { (recipes.len()) } }
         div { dt { "seeds" } dd { (rows.iter().filter(|row| row.labels == "true").map(|row| row.seeds).max().unwrap_or(0)) } }
         div { dt { "runs" } dd { (page.runs) } }
+    } }
+}
+
+fn waivers(waivers: &[String]) -> Markup {
+    html! { aside.waivers aria-label="Waived checks" {
+        strong { "Waived: these checks did not pass, and a reason was given" }
+        ul { @for waiver in waivers { li { (waiver) } } }
     } }
 }
 

@@ -5,7 +5,7 @@ use maud::{Markup, PreEscaped, html};
 use super::{Curves, Origin, charts, names};
 use crate::ground::interval::Interval;
 use crate::store::history::Epoch;
-use crate::store::pooled::{Difference, Row};
+use crate::store::pooled::{Difference, Parts, Row};
 
 /// Classes up to which a whole confusion matrix is shown.
 const MATRIX_CLASSES: usize = 12;
@@ -95,6 +95,27 @@ pub(super) fn differences(all: &[Difference]) -> Markup {
                 td.number { (one.seeds) }
                 td.number { (one.slides) " " span.bounds { (one.patients) } }
             } } }
+        } }
+    }
+}
+
+/// Slides of each class in each part; many classes are one line.
+pub(super) fn parts(of: &Parts) -> Markup {
+    let parts: Vec<(&str, &Vec<usize>)> =
+        ["train", "valid", "test"].into_iter().filter_map(|part| Some((part, of.counts.get(part)?))).collect();
+    let sum = |counts: &[usize]| counts.iter().sum::<usize>();
+    html! {
+        p.lead { strong { (of.split) } " · digest " code { (of.digest.chars().take(12).collect::<String>()) } }
+        div.wide tabindex="0" role="region" aria-label={ "Slides of " (of.split) } { table {
+            thead { tr { th scope="col" { "Class" } @for (part, _) in &parts { th.number scope="col" { (part) } } th.number scope="col" { "all" } } }
+            tbody {
+                @if of.classes.len() <= MATRIX_CLASSES { @for (index, class) in of.classes.iter().enumerate() { tr {
+                    th scope="row" { (class) }
+                    @for (_, counts) in &parts { td.number { (counts[index]) } }
+                    td.number { (parts.iter().map(|(_, counts)| counts[index]).sum::<usize>()) }
+                } } }
+                tr { th scope="row" { "all" } @for (_, counts) in &parts { td.number { (sum(counts)) } } td.number { (parts.iter().map(|(_, counts)| sum(counts)).sum::<usize>()) } }
+            }
         } }
     }
 }

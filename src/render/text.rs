@@ -21,10 +21,13 @@ pub fn table(pooled: &Pooled) -> String {
     };
     let lines: Vec<_> = std::iter::once(head).chain(pooled.rows.iter().map(cells)).collect();
     let mut text = format!("{}\n\n{}", pooled.verdict, aligned(&lines));
+    for waiver in &pooled.waivers {
+        text.push_str(&format!("\nWAIVED: {waiver}"));
+    }
     for note in &pooled.notes {
         text.push_str(&format!("\nnote: {note}"));
     }
-    if !pooled.notes.is_empty() {
+    if !(pooled.notes.is_empty() && pooled.waivers.is_empty()) {
         text.push('\n');
     }
     text

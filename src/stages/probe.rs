@@ -129,6 +129,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         split: scores::Split { name: split.name.clone(), digest: split_digest, kind: split.kind, fold: split.fold, folds: split.folds },
         protocol: trained.train.protocol.name().to_owned(),
         waivers,
+        parts: split.counts(dataset),
         labels: labels_in_words(&trained.cohort),
         loss: trained.train.loss.name().to_owned(),
         aggregator: if trained.train.data == DataKind::Cifar100 { "none" } else { trained.train.model.aggregator.name() }.to_owned(),

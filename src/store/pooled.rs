@@ -31,6 +31,8 @@ pub struct Row {
     pub epochs: usize,
     /// `last` or `best`.
     pub checkpoint: String,
+    /// `strict`, or `paper` for the published scripts' rules, without intervals.
+    pub protocol: String,
     /// The decision rule.
     pub decision: Decision,
     /// Mean over repeats of the macro-F1 of the pooled predictions.
@@ -109,10 +111,23 @@ pub struct Difference {
     pub patients: usize,
 }
 
+/// How many slides of each class stand in each part of a division.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parts {
+    /// The division, of the first run: `4-fold by patient, fold 0 of 4, seed 0`.
+    pub split: String,
+    /// Digest of who is in which part.
+    pub digest: String,
+    /// Class names in index order.
+    pub classes: Vec<String>,
+    /// Slides of each class `[C]` in `train`, `valid` and `test`.
+    pub counts: std::collections::BTreeMap<String, Vec<usize>>,
+}
+
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pooled {
-    /// Layout, 2.
+    /// Layout, 3.
     pub schema: u32,
     /// The verdict in one sentence.
     pub verdict: String,
@@ -124,6 +139,10 @@ pub struct Pooled {
     pub rows: Vec<Row>,
     /// The question's comparison first.
     pub differences: Vec<Difference>,
+    /// Checks that were switched off, by division, each with its reason.
+    pub waivers: Vec<String>,
+    /// How many slides of each class stand in each part, a division each.
+    pub cohorts: Vec<Parts>,
     /// What a reader must know before trusting the rows: missing folds, runs left out.
     pub notes: Vec<String>,
 }

@@ -164,6 +164,9 @@ pub struct ScoreFile {
     /// Leaks between the parts that were found and allowed: what, how many, and the reason that was given.
     #[serde(default)]
     pub waivers: Vec<String>,
+    /// Slides of each class `[C]` in `train`, `valid` and `test`; empty in files that did not say so yet.
+    #[serde(default)]
+    pub parts: BTreeMap<String, Vec<usize>>,
     /// `true`, or how the labels were shuffled.
     pub labels: String,
     /// Objective.

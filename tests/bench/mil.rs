@@ -91,7 +91,7 @@ fn dataset(bags: usize) -> Result<Bags> {
         columns: BTreeMap::new(),
     });
     let classes = (0..CLASSES).map(|class| format!("c{class}")).collect();
-    let cohort = Cohort { classes, slides: slides.collect() };
+    let cohort = Cohort { classes, slides: slides.collect(), partial: false, waivers: Vec::new() };
     let features = (0..bags).into_par_iter().map(|row| noise(&mut seed::stream(2, &format!("bench/{row}")))).collect();
     Bags::in_memory(cohort, features, WIDTH)
 }

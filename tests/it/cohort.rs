@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use wsi::config::Config;
+use wsi::datasets::bags::Bags;
 use wsi::datasets::cohort::patient_stage::{COLUMN, NODE_CLASSES, Stage, patient_stage};
 use wsi::datasets::cohort::{Cohort, CohortSettings, Status};
 use wsi::stages::{Data, probe, train};
@@ -157,6 +158,36 @@ fn camelyon16_counts_by_part_and_class() {
 }
 
 /// A workbook of one sheet a list of rows; cells that are numbers become numbers.
+#[test]
+fn packs_divide_the_real_cohorts_as_published() {
+    let Some(data) = test_data("packs_divide_the_real_cohorts_as_published") else { return };
+    let divided = |name: &str, file: &str, overrides: &[&str]| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/datasets").join(format!("{name}.toml"));
+        let overrides: Vec<String> = overrides.iter().map(|&item| item.to_owned()).collect();
+        let config = Config::load(Some(&path), &overrides).unwrap();
+        let cohort = Cohort::read(&data.join("labels").join(file), &config.cohort, 0).unwrap();
+        let bags = vec![vec![half::f16::ONE]; cohort.slides.len()];
+        let bags = Bags::in_memory(cohort, bags, 1).unwrap();
+        config.split.divide(&bags, 0).unwrap().counts(&bags)
+    };
+    // methods §6.1: negative, itc, micro, macro; 300 and 200 slides.
+    for (split, validated) in [("split.name=c17-acmil", Some(30)), ("split.name=c17-strict", None)] {
+        let counts = divided("camelyon17", "AEM_camelyon17.csv", &[split]);
+        assert_eq!(counts["test"], [121, 16, 18, 45], "{split}");
+        let trained: Vec<usize> = counts["train"].iter().zip(&counts["valid"]).map(|(train, valid)| train + valid).collect();
+        assert_eq!(trained, [197, 20, 41, 42], "{split}");
+        let valid: usize = counts["valid"].iter().sum();
+        assert!(validated.is_none_or(|validated| valid == validated) && valid > 0, "{split}: {valid}");
+    }
+    // methods §6.2: BT, AT, MT.
+    let counts = divided("bracs", "AEM_bracs.csv", &[]);
+    assert_eq!([&counts["train"], &counts["valid"], &counts["test"]], [&vec![203, 52, 140], &vec![30, 14, 21], &vec![32, 23, 32]]);
+    let counts = divided("bracs-7", "AEM_bracs.csv", &[]);
+    assert_eq!(counts["train"], [27, 120, 56, 24, 28, 40, 100]);
+    assert_eq!(counts["valid"], [10, 11, 9, 6, 8, 9, 12]);
+    assert_eq!(counts["test"], [7, 16, 9, 11, 12, 12, 20]);
+}
+
 fn workbook(path: &Path, sheets: &[(&str, &[&[&str]])]) {
     let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
     let mut part = |name: &str, text: String| {

@@ -5,9 +5,9 @@
 mod aggregators;
 mod annotations;
 mod bad_input;
+mod bags;
 mod classic;
 mod cohort;
-mod bags;
 mod data;
 mod extract;
 mod house;

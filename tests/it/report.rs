@@ -76,6 +76,7 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
         patients: rows.len() / 2,
         train_folder: format!("../../train/{name}"),
         tile_folder: Some("../../tile".into()),
+        parts: BTreeMap::new(),
     };
     file.write(&probe).unwrap();
     predictions::write(&probe, &file.classes, &Predictions::from([(Decision::Lp, rows)])).unwrap();
@@ -308,4 +309,57 @@ fn report_of_nothing_says_what_to_give() {
     assert!(error.contains("no scores.json in or below") && error.contains("give probe run folders"), "{error}");
     let error = format!("{:#}", report::run(&[folder.path().join("absent")], &folder.path().join("out")).unwrap_err());
     assert!(error.contains("no such run"), "{error}");
+}
+
+#[test]
+fn report_sets_bag_models_side_by_side_and_shows_what_was_waived() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = |name: &str, change: &dyn Fn(&mut ScoreFile)| {
+        let root = folder.path().join(name);
+        cohort(&root, &[NCMI, CE], 1);
+        for entry in std::fs::read_dir(root.join("probe")).unwrap() {
+            let probe = entry.unwrap().path();
+            let mut scores = ScoreFile::read(&probe).unwrap();
+            scores.group = "4-fold".into();
+            change(&mut scores);
+            scores.write(&probe).unwrap();
+        }
+        root.join("probe")
+    };
+    let reported = |roots: &[PathBuf], name: &str| {
+        let out = folder.path().join(name);
+        report::run(roots, &out).unwrap();
+        (Pooled::read(&out).unwrap(), page(&out))
+    };
+    let (abmil, transmil) = (runs("abmil", &|_| ()), runs("transmil", &|scores| scores.aggregator = "transmil".into()));
+    let (pooled, html) = reported(&[abmil.clone(), transmil], "two");
+    assert!(html.contains("Bag models side by side") && pooled.verdict.starts_with("Of 2 comparisons"), "{}", pooled.verdict);
+    assert!(pooled.waivers.is_empty() && !html.contains("class=\"waivers\""));
+
+    let waived = runs("waived", &|scores| {
+        scores.waivers = vec!["same patient, train and valid: 3; allowed: as published".into()];
+        scores.parts = BTreeMap::from([("train".into(), vec![5, 6, 7]), ("test".into(), vec![1, 2, 3])]);
+    });
+    let (pooled, html) = reported(&[waived], "waived-report");
+    assert_eq!(pooled.waivers, ["4-fold by patient: same patient, train and valid: 3; allowed: as published"]);
+    assert!(html.contains("class=\"waivers\"") && text::table(&pooled).contains("WAIVED: 4-fold by patient: same patient"));
+    assert_eq!(pooled.cohorts[0].counts["train"], [5, 6, 7]);
+    assert!(!html.contains("Bag models side by side"), "one bag model stands beside nothing");
+
+    let paper = runs("paper", &|scores| scores.protocol = "paper".into());
+    let (pooled, _) = reported(&[paper], "paper-report");
+    assert!(pooled.differences.is_empty() && pooled.rows.iter().all(|row| !row.macro_f1.is_bounded()), "no verdict by intervals");
+
+    let wider = runs("wider", &|scores| scores.settings = serde_json::json!({"train": {"train": {"batch-size": 1}}}));
+    let keep = |root: &Path, loss: &str| {
+        for entry in std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {
+            if ScoreFile::read(&entry).unwrap().loss != loss {
+                std::fs::remove_dir_all(entry).unwrap();
+            }
+        }
+    };
+    keep(&wider, "ncmi");
+    keep(&abmil, "cross-entropy");
+    let (pooled, _) = reported(&[abmil, wider], "other-model");
+    assert!(pooled.differences.is_empty(), "NCMI with one bag a step is not compared with cross-entropy with another number");
 }

@@ -11,10 +11,11 @@ use regex::Regex;
 
 use super::canonical::class;
 use super::ids::slide_id;
-use super::offenders::{Offenders, listed};
+use super::offenders::Offenders;
 use super::patient_stage::{COLUMN, NODE_CLASSES, NODES, Stage, patient_stage};
 use super::rows::{Row, Table};
 use super::settings::{CohortSettings, Names};
+use crate::ground::listing::listing;
 
 /// Patients with public labels; those of the challenge's test set follow from 100.
 const PUBLIC: usize = 100;
@@ -81,7 +82,7 @@ pub(super) fn rows(path: &Path, settings: &CohortSettings) -> Result<Vec<Row>> {
         tracing::warn!(
             "'{}': stated stages that do not follow from the nodes; the stated ones count: {}",
             path.display(),
-            listed(&disagreeing)
+            listing(&disagreeing, ", ")
         );
     }
     for row in &mut rows {

@@ -5,8 +5,7 @@ use std::fmt::Display;
 
 use anyhow::{Result, bail};
 
-/// How many items a message names before it counts the rest.
-const NAMED: usize = 20;
+use crate::ground::listing::listing;
 
 /// Items by what is wrong with them.
 #[derive(Default)]
@@ -24,17 +23,8 @@ impl Offenders {
         if self.0.is_empty() {
             return Ok(());
         }
-        let faults: Vec<String> = self.0.iter().map(|(fault, items)| format!("{fault}: {}", listed(items))).collect();
+        let faults: Vec<String> = self.0.iter().map(|(fault, items)| format!("{fault}: {}", listing(items, ", "))).collect();
         bail!("{what}: {}", faults.join("\n"))
-    }
-}
-
-/// Items in a row, the first 20 by name.
-pub(super) fn listed(items: &[String]) -> String {
-    let named = items.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match items.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
     }
 }
 
@@ -50,6 +40,6 @@ mod tests {
         offenders.add("empty patient", "row 3");
         let error = offenders.refuse("'labels.csv'").unwrap_err().to_string();
         assert!(error.starts_with("'labels.csv': empty label: row 0, row 1,"), "{error}");
-        assert!(error.contains("row 19 and 3 more\nempty patient: row 3") && !error.contains("row 20"), "{error}");
+        assert!(error.contains("row 19, and 3 more\nempty patient: row 3") && !error.contains("row 20"), "{error}");
     }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::ids::match_ids;
-use super::offenders::{Offenders, listed};
+use super::offenders::Offenders;
 use super::{CENTRE, Cohort, Labelled, PART};
+use crate::ground::listing::listing;
 use crate::store::table::{self, Cells};
 
 /// The file's name inside a train folder.
@@ -106,15 +107,15 @@ impl Cohort {
         }
         wrong.refuse(format_args!("'{place}'"))?;
         if !without_bag.is_empty() {
-            tracing::warn!("{} slides have a label, but no bag, and are left out: {}", without_bag.len(), listed(&without_bag));
+            tracing::warn!("{} slides have a label, but no bag, and are left out: {}", without_bag.len(), listing(&without_bag, ", "));
         }
         if !matched.repaired.is_empty() {
             let repaired: Vec<String> = matched.repaired.iter().map(|(label, bag)| format!("'{label}' is '{bag}'")).collect();
-            tracing::warn!("{} labels had lost their leading zeros: {}", repaired.len(), listed(&repaired));
+            tracing::warn!("{} labels had lost their leading zeros: {}", repaired.len(), listing(&repaired, ", "));
         }
         if !matched.bags_without_label.is_empty() {
             let unlabelled: Vec<String> = matched.bags_without_label.iter().map(|&bag| format!("'{}'", bags[bag])).collect();
-            tracing::info!("{} bags have no label and are left out: {}", unlabelled.len(), listed(&unlabelled));
+            tracing::info!("{} bags have no label and are left out: {}", unlabelled.len(), listing(&unlabelled, ", "));
         }
 
         for &(label, bag) in &matched.pairs {

@@ -3,6 +3,7 @@
 //! The three parts are three types; the test rows cannot be handed to `learn::fit`. Whether a patient or a slide stands on both
 //! sides is asked by [`super::leaks`], where the answer can be waived with a reason.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -185,6 +186,16 @@ impl Split {
                 ("part", Cells::Text(part.into_iter().map(str::to_owned).collect())),
             ],
         )
+    }
+
+    /// Slides of each class in each part, `[C]`.
+    pub fn counts(&self, dataset: &dyn Dataset) -> BTreeMap<String, Vec<usize>> {
+        let of = |rows: &[usize]| {
+            let mut counts = vec![0; dataset.classes().len()];
+            rows.iter().for_each(|&row| counts[dataset.targets()[row] as usize] += 1);
+            counts
+        };
+        self.parts().into_iter().map(|(part, rows)| (part.to_owned(), of(rows))).collect()
     }
 
     /// 8 hexadecimal digits over who is in which part.

@@ -42,6 +42,8 @@ pub(super) struct Key {
     pub labels: String,
     pub epochs: usize,
     pub checkpoint: String,
+    /// By which rules the runs were made.
+    pub protocol: String,
     pub folds: usize,
     pub group: String,
     classes: Vec<String>,
@@ -52,6 +54,12 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// Whether intervals and tests are shown for it. METHOD: the published protocol selects and reports single numbers; intervals
+    /// around them would lend it what it does not have.
+    pub(super) fn is_strict(&self) -> bool {
+        self.protocol == "strict"
+    }
+
     /// Whether two recipes stand on the same division, bags, model, bags a step and probe, so that their scores may be subtracted.
     pub(super) fn same_setting(&self, other: &Self) -> bool {
         let division = |key: &Self| (key.kind, key.split.clone(), key.folds, key.encoder.clone(), key.classes.clone());
@@ -123,6 +131,7 @@ fn key(scores: &ScoreFile) -> Result<Key> {
         labels: scores.labels.split(", ").next().unwrap_or_default().to_owned(),
         epochs: scores.epochs,
         checkpoint: scores.checkpoint.clone(),
+        protocol: scores.protocol.clone(),
         folds: if scores.split.kind == SplitKind::MonteCarlo { 1 } else { scores.split.folds },
         group: scores.group.clone(),
         classes: scores.classes.clone(),
@@ -143,7 +152,7 @@ fn fold(split: &Split) -> usize {
 }
 
 /// `4-fold by patient, fold 0 of 4, seed 0` → `4-fold by patient`.
-fn without_fold_and_seed(name: &str) -> String {
+pub(super) fn without_fold_and_seed(name: &str) -> String {
     let kept: Vec<&str> =
         name.split(", ").filter(|part| !["fold ", "repeat ", "seed "].iter().any(|word| part.starts_with(word))).collect();
     kept.join(", ")

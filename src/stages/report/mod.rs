@@ -2,7 +2,7 @@
 //!
 //! Reads what `wsi probe` and `wsi train` left in their folders and computes every pooled score again from the predictions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::metrics::bootstrap::{Bootstrap, RESAMPLES};
 use crate::render::{self, Curves, Origin, Page, names};
-use crate::store::pooled::Pooled;
+use crate::store::pooled::{Parts, Pooled};
 use crate::store::run::{Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
 use crate::store::{digest, files};
@@ -29,7 +29,7 @@ pub const PAGE: &str = "report.html";
 /// The name of the table of single runs inside a report folder.
 pub const TABLE: &str = "scores.csv";
 /// Of `pooled.json` and the page: a report of an older layout is made again.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 /// Seed of the resamples: fixed, so that a report's numbers depend on the runs alone.
 const SEED: u64 = 0;
 
@@ -71,7 +71,8 @@ pub fn run(runs: &[PathBuf], out: &Path) -> Result<Summary> {
     notes.dedup();
     let interval = bootstrap.description();
     let methods = sentences::methods(&groups, &interval, &test);
-    let pooled = Pooled { schema: LAYOUT, verdict, interval, test, rows, differences, notes };
+    let (waivers, cohorts) = (waivers(&found.probes), cohorts(&groups));
+    let pooled = Pooled { schema: LAYOUT, verdict, interval, test, rows, differences, waivers, cohorts, notes };
 
     let page = render::page(&Page {
         question,
@@ -88,6 +89,29 @@ pub fn run(runs: &[PathBuf], out: &Path) -> Result<Summary> {
     files::write_bytes(&run.path(PAGE), page.as_bytes())?;
     let figures = json!({"runs": found.probes.len(), "rows": pooled.rows.len(), "verdict": pooled.verdict});
     run.finish(figures, found.failed)
+}
+
+/// What any run was allowed, once each.
+fn waivers(probes: &[Probe]) -> Vec<String> {
+    let one = |probe: &Probe| {
+        let split = groups::without_fold_and_seed(&probe.scores.split.name);
+        probe.scores.waivers.iter().map(move |waiver| format!("{split}: {waiver}")).collect::<Vec<_>>()
+    };
+    probes.iter().flat_map(one).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The parts of each division, as its first run has them.
+fn cohorts(groups: &[Group]) -> Vec<Parts> {
+    let mut seen: Vec<Parts> = Vec::new();
+    for (group, probe) in groups.iter().filter_map(|group| Some((group, group.probes().next()?))) {
+        let known = seen.iter().any(|parts| groups::without_fold_and_seed(&parts.split) == group.key.split);
+        let scores = &probe.scores;
+        if !known && group.key.labels == "true" && !scores.parts.is_empty() {
+            let (split, digest) = (scores.split.name.clone(), scores.split.digest.clone());
+            seen.push(Parts { split, digest, classes: scores.classes.clone(), counts: scores.parts.clone() });
+        }
+    }
+    seen
 }
 
 fn curves(groups: &[Group]) -> Vec<Curves> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::groups::{Group, Key};
 use super::pool::Pool;
 use super::runs::Probe;
+use crate::ground::interval::Interval;
 use crate::metrics::bootstrap::Bootstrap;
 use crate::metrics::classification::{Confusion, LabelSet};
 use crate::metrics::{holm, spread};
@@ -56,6 +57,7 @@ fn row(group: &Group, decision: Decision, bootstrap: &Bootstrap, notes: &mut Vec
     let confusions = pool.confusions();
     let mean = |score: &dyn Fn(&Confusion) -> f64| confusions.iter().map(score).sum::<f64>() / confusions.len() as f64;
     let per_repeat: Vec<f64> = confusions.iter().map(|confusion| confusion.macro_f1(LabelSet::Observed)).collect();
+    let shown = |score: Interval| if key.is_strict() { score } else { Interval::point(score.value) };
     let label = if key.settings.is_empty() { key.group.clone() } else { format!("{} · {}", key.group, key.settings) };
     Some(Row {
         group: label.trim_start_matches(" · ").to_owned(),
@@ -67,8 +69,9 @@ fn row(group: &Group, decision: Decision, bootstrap: &Bootstrap, notes: &mut Vec
         epochs: key.epochs,
         checkpoint: key.checkpoint.clone(),
         decision,
-        macro_f1: pool.macro_f1(bootstrap),
-        macro_auc: pool.macro_auc(bootstrap),
+        protocol: key.protocol.clone(),
+        macro_f1: shown(pool.macro_f1(bootstrap)),
+        macro_auc: shown(pool.macro_auc(bootstrap)),
         macro_f1_sd_over_seeds: spread::over_seeds(&per_repeat).sd,
         macro_f1_per_repeat: per_repeat,
         accuracy: mean(&Confusion::accuracy),
@@ -121,7 +124,7 @@ fn compare(groups: &[Group], bootstrap: &Bootstrap, first: impl Fn(&Key) -> bool
     let mut found = Vec::new();
     for a in groups.iter().filter(|group| group.key.labels == "true" && first(&group.key)) {
         for b in groups.iter().filter(|group| group.key.labels == "true" && second(&group.key)) {
-            if a.key.same_setting(&b.key) {
+            if a.key.same_setting(&b.key) && a.key.is_strict() && b.key.is_strict() {
                 found.extend(difference(a, b, bootstrap));
             }
         }
