@@ -16,7 +16,7 @@ use crate::learn::fit::{State, fit};
 use crate::learn::optimizers::Optimizer;
 use crate::learn::{Learner, Training, checkpoint};
 use crate::render::training_curves;
-use crate::store::run::{Opened, Recipe, Run, Summary};
+use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::{files, history};
 
 /// A killed run repeats at most about this long; `WSI_SAVE_EVERY` (seconds) changes it. A matter of the machine, not of the result.
@@ -65,14 +65,19 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
 /// # Errors
 /// Data, labels or split that do not fit; a loss that is not finite; an interruption (the same call continues).
 pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> Result<Summary> {
-    let run = match Run::open(out, recipe(config, inputs)?)? {
-        Opened::Done(summary) => return Ok(summary),
-        Opened::Work(run) => run,
-    };
+    let recipe = recipe(config, inputs)?;
+    if let Some(summary) = run::done(out, &recipe)? {
+        return Ok(summary);
+    }
+    // What is wrong with the data or leaks between its parts is said before there is a folder.
     let (dataset, split) = inputs.open(config)?;
     let waivers = inputs.waivers(config, dataset.as_ref(), &split)?;
     let split_digest = split.digest(dataset.as_ref())?;
     config.train.protocol.check(&config.train, split.valid.0.len())?;
+    let run = match Run::open(out, recipe)? {
+        Opened::Done(summary) => return Ok(summary),
+        Opened::Work(run) => run,
+    };
     split.write(&run.path("split.csv"), dataset.as_ref())?;
     tracing::info!("{}; {}", split.name, counts_in_words(&split.counts(dataset.as_ref()), dataset.classes()));
     if let Some(roll) = dataset.roll() {

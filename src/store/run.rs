@@ -75,32 +75,44 @@ pub struct Run {
     since: SystemTime,
 }
 
+/// The summary of what `folder` holds, if that is the recipe's run and complete. Writes nothing, so that a stage may check its inputs
+/// before it leaves a folder behind.
+///
+/// # Errors
+/// The folder holds something else than a run with these settings and inputs.
+pub fn done(folder: &Path, recipe: &Recipe) -> Result<Option<Summary>> {
+    let digest = recipe.digest()?;
+    let marker = folder.join(RECIPE);
+    let Ok(text) = std::fs::read_to_string(&marker) else {
+        if folder.is_dir() && holds_files(folder)? {
+            bail!("'{}' is not empty and is no run of this program; choose another --out", folder.display());
+        }
+        return Ok(None);
+    };
+    let earlier: Value = serde_json::from_str(&text).with_context(|| format!("'{}' is damaged; remove the folder", marker.display()))?;
+    if earlier["digest"] != json!(digest) {
+        bail!(
+            "'{}' holds a '{}' run with other settings or inputs ({} there, {digest} now); choose another --out",
+            folder.display(),
+            earlier["stage"].as_str().unwrap_or("?"),
+            earlier["digest"].as_str().unwrap_or("?")
+        );
+    }
+    Ok(summary(folder)?.filter(|summary| summary.status == "done"))
+}
+
 impl Run {
     /// Opens `folder` for the recipe.
     ///
     /// # Errors
-    /// The folder holds a run with other settings or inputs, or cannot be written.
+    /// As [`done`]; a folder that cannot be written.
     pub fn open(folder: &Path, recipe: Recipe) -> Result<Opened> {
+        if let Some(summary) = done(folder, &recipe)? {
+            return Ok(Opened::Done(summary));
+        }
         let digest = recipe.digest()?;
         let marker = folder.join(RECIPE);
-        if let Ok(text) = std::fs::read_to_string(&marker) {
-            let earlier: Value =
-                serde_json::from_str(&text).with_context(|| format!("'{}' is damaged; remove the folder", marker.display()))?;
-            if earlier["digest"] != json!(digest) {
-                bail!(
-                    "'{}' holds a '{}' run with other settings or inputs ({} there, {digest} now); choose another --out",
-                    folder.display(),
-                    earlier["stage"].as_str().unwrap_or("?"),
-                    earlier["digest"].as_str().unwrap_or("?")
-                );
-            }
-            if let Some(summary) = summary(folder)?.filter(|s| s.status == "done") {
-                return Ok(Opened::Done(summary));
-            }
-        } else {
-            if folder.is_dir() && holds_files(folder)? {
-                bail!("'{}' is not empty and is no run of this program; choose another --out", folder.display());
-            }
+        if !marker.exists() {
             files::create_folder(folder)?;
             let text = json!({"digest": digest, "stage": recipe.stage, "inputs": recipe.inputs});
             files::write_bytes(&marker, serde_json::to_string_pretty(&text)?.as_bytes())?;

@@ -123,9 +123,7 @@ fn one_error_lists_every_bag_that_cannot_be_trained_on() {
         assert!(line.starts_with(&format!("slide '{slide}': ")) && line.contains(why), "{line}");
     }
     assert_eq!(lines.len(), 5, "{error}");
-    for file in ["run.json", "split.csv", "checkpoint-last.safetensors"] {
-        assert!(!out.join(file).exists(), "{file} was written");
-    }
+    assert!(!out.exists(), "something was written");
     assert!(open(&data, Keep::Stream).is_err_and(|streamed| format!("{streamed:#}") == error), "the same from disk");
 
     for entry in std::fs::read_dir(&data.data).unwrap().skip(7) {
