@@ -10,6 +10,7 @@ mod ink;
 mod morphology;
 pub mod none;
 pub mod otsu;
+pub mod quality;
 
 use image::RgbImage;
 
