@@ -31,6 +31,16 @@ pub(super) struct Arguments {
     /// How tissue is found: hsv, otsu or none [default: hsv]
     #[arg(long, value_name = "NAME")]
     tissue: Option<String>,
+    /// Annotations, and only what they enclose is tiled: a folder of files named by slide (GeoJSON of QuPath, XML of ASAP, or PNG masks),
+    /// or one file for one slide
+    #[arg(long, value_name = "DIR|FILE")]
+    roi: Option<PathBuf>,
+    /// Classes or groups whose outlines count, with commas between [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "roi")]
+    roi_classes: Option<Vec<String>>,
+    /// Tile what lies outside of the outlines instead
+    #[arg(long, requires = "roi")]
+    roi_outside: bool,
     /// Pixel size of level 0 for slides that do not state one, µm/px
     #[arg(long, value_name = "UM")]
     slide_mpp: Option<f64>,
@@ -51,10 +61,12 @@ impl Arguments {
             ("tile.step-px", self.step_px.map(|value| value.to_string())),
             ("tile.min-tissue", real(self.min_tissue)),
             ("tile.tissue.name", self.tissue),
+            ("tile.roi.classes", self.roi_classes.map(|classes| format!("{classes:?}"))),
+            ("tile.roi.outside", self.roi_outside.then(|| "true".to_owned())),
             ("tile.slide-mpp", real(self.slide_mpp)),
         ])?;
         let machine = Machine::new("cpu", self.threads)?;
-        stages::complete(tile::run(&config, &tile::Inputs { slides: self.slides }, &self.out, &machine)?)?;
+        stages::complete(tile::run(&config, &tile::Inputs { slides: self.slides, roi: self.roi }, &self.out, &machine)?)?;
         Ok(())
     }
 }

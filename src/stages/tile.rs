@@ -13,18 +13,22 @@ use crate::ground::interrupt::{self, Interrupted};
 use crate::ground::plan::Plan;
 use crate::ground::progress::Progress;
 use crate::slides::{self, SlideFile};
+use crate::store::annotations::contours;
 use crate::store::run::{Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
 use crate::store::{coords, digest, files};
 use crate::tiling::TileSettings;
 use crate::tiling::fingerprint::fingerprint;
 use crate::tiling::picture;
+use crate::tiling::roi::{self, Roi, Skipped};
 use crate::tiling::survey::survey;
 
 /// What `tile` reads.
 pub struct Inputs {
     /// A folder of slides, one slide, or a CSV table that names them.
     pub slides: PathBuf,
+    /// Annotations of the region of interest: a folder of files named by slide, or one file for one slide.
+    pub roi: Option<PathBuf>,
 }
 
 /// What identifies a tile run: its settings, and the names, bytes and given pixel sizes of its slides.
@@ -32,19 +36,20 @@ pub struct Inputs {
 /// # Errors
 /// Settings that make no grid, no slides, two slides of one id.
 pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
-    recipe_for(config, &listed(inputs)?)
+    recipe_for(config, inputs, &listed(inputs)?)
 }
 
 /// Tiles every slide that has no coordinates yet. A slide that fails is named in the summary and stops no other.
 ///
-/// Outputs in `out`: `patches/<id>_patches.h5`, `thumbnails/<id>.jpg`, `visualization/<id>.jpg`, `slides.csv`.
+/// Outputs in `out`: `patches/<id>_patches.h5`, `thumbnails/<id>.jpg`, `visualization/<id>.jpg`, `contours_geojson/<id>.geojson`,
+/// `slides.csv`.
 ///
 /// # Errors
 /// As [`recipe`], a folder that cannot be written, an interruption.
 pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> Result<Summary> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(machine.threads).build().context("cannot start the worker threads")?;
     let slides = pool.install(|| listed(inputs))?;
-    let recipe = recipe_for(config, &slides)?;
+    let recipe = recipe_for(config, inputs, &slides)?;
     let run = match Run::open(out, recipe)? {
         Opened::Done(summary) => {
             tracing::info!("tile: nothing to do, {} slides are tiled", slides.len());
@@ -57,7 +62,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let outcomes: Vec<Result<Plan>> = pool.install(|| {
         let one = |slide: &Listed| {
             interrupt::check()?;
-            let outcome = tile(&run, slide, &config.tile);
+            let outcome = tile(&run, slide, &config.tile, inputs.roi.as_deref());
             progress.add(1, &slide.file.id);
             outcome
         };
@@ -73,9 +78,11 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let failed: BTreeMap<String, String> = slides
         .iter()
         .zip(&outcomes)
-        .filter_map(|(slide, outcome)| Some((slide.file.id.clone(), one_line(outcome.as_ref().err()?))))
+        .filter_map(|(slide, outcome)| Some((slide, outcome.as_ref().err()?)))
+        .filter(|(_, error)| !error.is::<Skipped>())
+        .map(|(slide, error)| (slide.file.id.clone(), one_line(error)))
         .collect();
-    let done = slides.len() - failed.len();
+    let done = outcomes.iter().flatten().count();
     tracing::info!("tile: {done} of {} slides, {tiles} tiles; see slides.csv", slides.len());
     run.finish(json!({ "slides": slides.len(), "done": done, "tiles": tiles }), failed)
 }
@@ -93,29 +100,31 @@ fn listed(inputs: &Inputs) -> Result<Vec<Listed>> {
     Ok(slides::list(&inputs.slides)?.into_par_iter().map(digested).collect())
 }
 
-fn recipe_for(config: &Config, slides: &[Listed]) -> Result<Recipe> {
+fn recipe_for(config: &Config, inputs: &Inputs, slides: &[Listed]) -> Result<Recipe> {
     config.tile.validate()?;
     let named: Vec<_> = slides.iter().map(|slide| (&slide.file.file, &slide.digest, slide.file.mpp)).collect();
-    Ok(Recipe {
-        stage: "tile".into(),
-        settings: json!({ "tile": config.tile }),
-        inputs: BTreeMap::from([("slides".into(), digest::bytes(serde_json::to_string(&named)?.as_bytes()))]),
-    })
+    let mut digests = BTreeMap::from([("slides".into(), digest::bytes(serde_json::to_string(&named)?.as_bytes()))]);
+    if let Some(given) = &inputs.roi {
+        digests.insert("roi".into(), roi::digest(given, slides.iter().map(|slide| &slide.file))?);
+    }
+    Ok(Recipe { stage: "tile".into(), settings: json!({ "tile": config.tile }), inputs: digests })
 }
 
 /// Tiles one slide, unless its coordinates are there already: they are written last.
-fn tile(run: &Run, listed: &Listed, settings: &TileSettings) -> Result<Plan> {
+fn tile(run: &Run, listed: &Listed, settings: &TileSettings, drawn: Option<&Path>) -> Result<Plan> {
     let file = &listed.file;
     let patches = run.path(&format!("patches/{}_patches.h5", file.id));
     if patches.exists() {
         return coords::read(&patches);
     }
+    let roi = drawn.map(|given| Roi::read(given, file, &settings.roi)).transpose()?;
     let slide = slides::open(&file.path)?;
-    let survey = survey(slide.as_ref(), file, &listed.digest, settings)?;
+    let survey = survey(slide.as_ref(), file, &listed.digest, settings, roi)?;
     let thumbnail = picture::thumbnail(&survey)?;
     for (folder, image) in [("thumbnails", &thumbnail), ("visualization", &picture::visualization(&survey, &thumbnail))] {
         files::write_bytes(&run.path(&format!("{folder}/{}.jpg", file.id)), &picture::jpeg(image)?)?;
     }
+    contours::write(&run.path(&format!("contours_geojson/{}.geojson", file.id)), &survey.mask.contours(survey.plan.canvas))?;
     let plan = Plan { fingerprint: fingerprint(&thumbnail, &survey.mask), ..survey.plan };
     if survey.squares == 0 {
         return Err(anyhow!(
@@ -123,6 +132,14 @@ fn tile(run: &Run, listed: &Listed, settings: &TileSettings) -> Result<Plan> {
             plan.canvas.width,
             plan.canvas.height,
             side = plan.window.side_level0_px,
+        ));
+    }
+    if let (true, Some((_, left_out @ 1..))) = (plan.coords.is_empty(), &survey.roi) {
+        return Err(anyhow!(
+            "none of {left_out} squares with tissue has {} of the region of interest; look at visualization/{}.jpg, then lower \
+             tile.roi.min-share, choose other classes or set tile.roi.origin",
+            settings.roi.min_share,
+            file.id
         ));
     }
     if plan.coords.is_empty() {
@@ -141,7 +158,10 @@ fn write_table(path: &Path, slides: &[Listed], outcomes: &[Result<Plan>]) -> Res
     let planned = |cell: &dyn Fn(&Plan) -> String| {
         Cells::Text(outcomes.iter().map(|outcome| outcome.as_ref().map_or_else(|_| String::new(), cell)).collect())
     };
-    let status = |outcome: &Result<Plan>| if outcome.is_ok() { "done" } else { "failed" }.to_owned();
+    let status = |outcome: &Result<Plan>| match outcome {
+        Ok(_) => "done".to_owned(),
+        Err(error) => if error.is::<Skipped>() { "skipped" } else { "failed" }.to_owned(),
+    };
     let reason = |outcome: &Result<Plan>| outcome.as_ref().err().map_or_else(String::new, one_line);
     table::write(
         path,
