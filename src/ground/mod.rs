@@ -1,6 +1,7 @@
 //! What every room stands on: shapes, units, seeds, progress. Imports nothing of the crate.
 
 pub mod batch;
+pub mod coverage;
 pub mod device;
 pub mod distributions;
 pub mod fingerprint;

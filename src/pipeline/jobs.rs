@@ -59,7 +59,7 @@ impl Jobs<'_> {
         for stage in self.pipeline.stages.clone() {
             match stage {
                 "tile" => {
-                    let inputs = tile::Inputs { slides: self.slides()?, selection: Selection::default() };
+                    let inputs = tile::Inputs { slides: self.slides()?, roi: self.pipeline.roi.clone(), selection: Selection::default() };
                     let key = serde_json::to_string(&("tile", &config.tile))?;
                     tiles = Some(self.job(
                         key,

@@ -35,6 +35,11 @@ impl SlideFile {
         Ok(Self { id, file, path, companions, mpp: None, former_id: None })
     }
 
+    /// What the slide is called where nobody sees it: in the names of files that belong to it.
+    pub fn true_id(&self) -> &str {
+        self.former_id.as_deref().unwrap_or(&self.id)
+    }
+
     /// Every file of the slide, the one that is opened first.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         std::iter::once(&self.path).chain(&self.companions).map(PathBuf::as_path)

@@ -16,19 +16,23 @@ use crate::ground::interrupt::{self, Interrupted};
 use crate::ground::plan::Plan;
 use crate::ground::progress::Progress;
 use crate::slides::{self, SlideFile};
+use crate::store::annotations::contours;
 use crate::store::run::{Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
 use crate::store::{coords, digest, files};
 use crate::tiling::TileSettings;
 use crate::tiling::fingerprint::fingerprint;
 use crate::tiling::picture;
+use crate::tiling::roi::{self, Roi, Skipped};
 use crate::tiling::survey::survey;
 
 /// What `tile` reads.
 pub struct Inputs {
     /// A folder of slides, one slide, or a CSV table that names them.
     pub slides: PathBuf,
-    /// Which of them.
+    /// Annotations of the region of interest: a folder of files named by slide, or one file for one slide.
+    pub roi: Option<PathBuf>,
+    /// Which of the slides.
     pub selection: Selection,
 }
 
@@ -37,14 +41,14 @@ pub struct Inputs {
 /// # Errors
 /// Settings that make no grid, no slides, two slides of one id.
 pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
-    recipe_for(config, &listed(inputs)?)
+    recipe_for(config, inputs, &listed(inputs)?)
 }
 
 /// Tiles every slide that has no coordinates yet, the largest files first. A slide that fails is named in the summary and stops no
 /// other.
 ///
-/// Outputs in `out`: `patches/<id>_patches.h5`, `thumbnails/<id>.jpg`, `visualization/<id>.jpg`, `slides.csv`, and `failed.csv` where
-/// a slide failed. A call for a share of the list leaves the tables to the call for the whole.
+/// Outputs in `out`: `patches/<id>_patches.h5`, `thumbnails/<id>.jpg`, `visualization/<id>.jpg`, `contours_geojson/<id>.geojson`,
+/// `slides.csv`, and `failed.csv` where a slide failed. A call for a share of the list leaves the tables to the call for the whole.
 ///
 /// Memory: at most `threads` slides are in work at a time, whatever their number and size on disk; each holds its overview at
 /// 8 µm/px or finer and the mask's working copies of it, about 40 bytes a pixel (a scan of 25 × 25 mm: 10 million pixels).
@@ -54,7 +58,7 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
 pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> Result<Summary> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(machine.threads).build().context("cannot start the worker threads")?;
     let slides = pool.install(|| listed(inputs))?;
-    let recipe = recipe_for(config, &slides)?;
+    let recipe = recipe_for(config, inputs, &slides)?;
     let run = match Run::open(out, recipe)? {
         Opened::Done(summary) => {
             tracing::info!("tile: nothing to do, {} slides are tiled", slides.len());
@@ -64,12 +68,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     };
 
     let shard = inputs.selection.shard;
-    let (slides, outcomes): (Vec<Listed>, Vec<Result<Plan>>) = {
-        let share: Vec<Listed> =
-            slides.into_iter().enumerate().filter(|(position, _)| shard.holds(*position)).map(|(_, slide)| slide).collect();
-        let outcomes = tile_all(&run, &share, config, machine, &pool);
-        (share, outcomes)
-    };
+    let slides: Vec<Listed> =
+        slides.into_iter().enumerate().filter(|(position, _)| shard.holds(*position)).map(|(_, slide)| slide).collect();
+    let outcomes = tile_all(&run, &slides, config, inputs.roi.as_deref(), machine, &pool);
     if outcomes.iter().any(|outcome| outcome.as_ref().is_err_and(|error| error.is::<Interrupted>())) {
         return Err(Interrupted.into());
     }
@@ -78,9 +79,11 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let failed: BTreeMap<String, String> = slides
         .iter()
         .zip(&outcomes)
-        .filter_map(|(slide, outcome)| Some((slide.file.id.clone(), reason(slide, outcome.as_ref().err()?))))
+        .filter_map(|(slide, outcome)| Some((slide, outcome.as_ref().err()?)))
+        .filter(|(_, error)| !error.is::<Skipped>())
+        .map(|(slide, error)| (slide.file.id.clone(), reason(slide, error)))
         .collect();
-    let done = slides.len() - failed.len();
+    let done = outcomes.iter().flatten().count();
     let figures = json!({ "slides": slides.len(), "done": done, "tiles": tiles });
     if !shard.is_whole() {
         tracing::info!(
@@ -97,7 +100,14 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
 
 /// Tiles the slides, each thread taking the largest that is left; in the order of `slides`. Threads of their own, so that waiting for
 /// the pool's blocks never begins another slide, and no more than `threads` are in memory.
-fn tile_all(run: &Run, slides: &[Listed], config: &Config, machine: &Machine, pool: &rayon::ThreadPool) -> Vec<Result<Plan>> {
+fn tile_all(
+    run: &Run,
+    slides: &[Listed],
+    config: &Config,
+    drawn: Option<&Path>,
+    machine: &Machine,
+    pool: &rayon::ThreadPool,
+) -> Vec<Result<Plan>> {
     let mut order: Vec<usize> = (0..slides.len()).collect();
     order.sort_by_key(|&index| Reverse(slides[index].bytes));
     let (next, progress) = (AtomicUsize::new(0), Progress::new("slides", slides.len()));
@@ -106,7 +116,8 @@ fn tile_all(run: &Run, slides: &[Listed], config: &Config, machine: &Machine, po
         for _ in 0..machine.threads.min(slides.len()) {
             scope.spawn(|| {
                 while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = interrupt::check().map_err(Into::into).and_then(|()| tile(run, &slides[index], &config.tile, pool));
+                    let outcome =
+                        interrupt::check().map_err(Into::into).and_then(|()| tile(run, &slides[index], &config.tile, drawn, pool));
                     progress.add(1, &slides[index].file.id);
                     // Each index is taken once, so that its cell is empty.
                     let _ = outcomes[index].set(outcome);
@@ -137,29 +148,31 @@ fn listed(inputs: &Inputs) -> Result<Vec<Listed>> {
     Ok(slides.into_par_iter().map(looked_at).collect())
 }
 
-fn recipe_for(config: &Config, slides: &[Listed]) -> Result<Recipe> {
+fn recipe_for(config: &Config, inputs: &Inputs, slides: &[Listed]) -> Result<Recipe> {
     config.tile.validate()?;
     let named: Vec<_> = slides.iter().map(|slide| (&slide.file.file, &slide.digest, slide.file.mpp)).collect();
-    Ok(Recipe {
-        stage: "tile".into(),
-        settings: json!({ "tile": config.tile }),
-        inputs: BTreeMap::from([("slides".into(), digest::bytes(serde_json::to_string(&named)?.as_bytes()))]),
-    })
+    let mut digests = BTreeMap::from([("slides".into(), digest::bytes(serde_json::to_string(&named)?.as_bytes()))]);
+    if let Some(given) = &inputs.roi {
+        digests.insert("roi".into(), roi::digest(given, slides.iter().map(|slide| &slide.file))?);
+    }
+    Ok(Recipe { stage: "tile".into(), settings: json!({ "tile": config.tile }), inputs: digests })
 }
 
 /// Tiles one slide, unless its coordinates are there already: they are written last.
-fn tile(run: &Run, listed: &Listed, settings: &TileSettings, pool: &rayon::ThreadPool) -> Result<Plan> {
+fn tile(run: &Run, listed: &Listed, settings: &TileSettings, drawn: Option<&Path>, pool: &rayon::ThreadPool) -> Result<Plan> {
     let file = &listed.file;
     let patches = run.path(&format!("patches/{}_patches.h5", file.id));
     if patches.exists() {
         return coords::read(&patches);
     }
+    let roi = drawn.map(|given| Roi::read(given, file, &settings.roi)).transpose()?;
     let slide = slides::open(&file.path)?;
-    let survey = pool.install(|| survey(slide.as_ref(), file, &listed.digest, settings))?;
+    let survey = pool.install(|| survey(slide.as_ref(), file, &listed.digest, settings, roi))?;
     let thumbnail = picture::thumbnail(&survey)?;
     for (folder, image) in [("thumbnails", &thumbnail), ("visualization", &picture::visualization(&survey, &thumbnail))] {
         files::write_bytes(&run.path(&format!("{folder}/{}.jpg", file.id)), &picture::jpeg(image)?)?;
     }
+    contours::write(&run.path(&format!("contours_geojson/{}.geojson", file.id)), &survey.mask.contours(survey.plan.canvas))?;
     let plan = Plan { fingerprint: fingerprint(&thumbnail, &survey.mask), ..survey.plan };
     if survey.squares == 0 {
         return Err(anyhow!(
@@ -167,6 +180,14 @@ fn tile(run: &Run, listed: &Listed, settings: &TileSettings, pool: &rayon::Threa
             plan.canvas.width,
             plan.canvas.height,
             side = plan.window.side_level0_px,
+        ));
+    }
+    if let (true, Some((_, left_out @ 1..))) = (plan.coords.is_empty(), &survey.roi) {
+        return Err(anyhow!(
+            "none of {left_out} squares with tissue has {} of the region of interest; look at visualization/{}.jpg, then lower \
+             tile.roi.min-share, choose other classes or set tile.roi.origin",
+            settings.roi.min_share,
+            file.id
         ));
     }
     if plan.coords.is_empty() {
@@ -190,7 +211,10 @@ fn write_table(path: &Path, slides: &[Listed], outcomes: &[Result<Plan>]) -> Res
     let planned = |cell: &dyn Fn(&Plan) -> String| {
         Cells::Text(outcomes.iter().map(|outcome| outcome.as_ref().map_or_else(|_| String::new(), cell)).collect())
     };
-    let status = |outcome: &Result<Plan>| if outcome.is_ok() { "done" } else { "failed" }.to_owned();
+    let status = |outcome: &Result<Plan>| match outcome {
+        Ok(_) => "done".to_owned(),
+        Err(error) => if error.is::<Skipped>() { "skipped" } else { "failed" }.to_owned(),
+    };
     table::write(
         path,
         vec![

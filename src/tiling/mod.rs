@@ -3,6 +3,7 @@
 pub mod fingerprint;
 pub mod grid;
 pub mod picture;
+pub mod roi;
 mod shrink;
 pub mod stream;
 pub mod survey;
@@ -10,6 +11,7 @@ pub mod survey;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use self::roi::RoiSettings;
 use crate::tissue::TissueSettings;
 
 /// Settings of `wsi tile`.
@@ -26,6 +28,8 @@ pub struct TileSettings {
     pub min_tissue: f64,
     /// How tissue is told from background.
     pub tissue: TissueSettings,
+    /// Which part of what people drew is tiled.
+    pub roi: RoiSettings,
     /// Pixel size of level 0 in µm/px for slides that do not state one; 0 means none is given.
     pub slide_mpp: f64,
     /// Largest tolerated relative difference between the requested and the true pixel size of the tiles.
@@ -42,6 +46,7 @@ impl Default for TileSettings {
             step_px: 0,
             min_tissue: 0.5,
             tissue: TissueSettings::default(),
+            roi: RoiSettings::default(),
             slide_mpp: 0.0,
             mpp_tolerance: 0.01,
             max_bad_tiles: 0.01,
@@ -75,6 +80,6 @@ impl TileSettings {
         if !(self.mpp_tolerance.is_finite() && self.mpp_tolerance >= 0.0) {
             bail!("tile.mpp-tolerance is {}; it wants a relative difference such as 0.01", self.mpp_tolerance);
         }
-        Ok(())
+        self.roi.validate()
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use image::RgbImage;
 
+use super::roi::{Placed, Roi};
 use super::shrink::{scaled, shrink};
 use super::{TileSettings, grid};
 use crate::ground::plan::Plan;
@@ -27,14 +28,17 @@ pub struct Survey {
     pub overview: RgbImage,
     /// Tissue on the whole canvas, at its own resolution.
     pub mask: Mask,
+    /// What people drew, and how many squares with enough tissue it left out; `None` where no annotations are given.
+    pub roi: Option<(Placed, usize)>,
 }
 
-/// Surveys an open slide. `digest` is the slide file's, for the record.
+/// Surveys an open slide. `digest` is the slide file's, for the record; of what is drawn on it, only `roi` is tiled.
 ///
 /// # Errors
-/// No pixel size, one that does not fit the request (see [`grid::window`]), a slide that cannot be read.
-pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &TileSettings) -> Result<Survey> {
+/// No pixel size, one that does not fit the request (see [`grid::window`]), a slide that cannot be read, a drawing of another slide.
+pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &TileSettings, roi: Option<Roi>) -> Result<Survey> {
     let geometry = slide.geometry();
+    let roi = roi.map(|roi| roi.placed(geometry)).transpose()?;
     let (mpp, mpp_source) = pixel_size(geometry, file, settings)?;
     let window = grid::window(&geometry.levels, mpp, settings)?;
     let canvas = geometry.canvas();
@@ -50,8 +54,14 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
     }
 
     let squares: Vec<_> = grid::squares(canvas, &window, &mask).collect();
-    let (coords, tissue): (Vec<Coord>, Vec<f32>) =
+    let (mut coords, mut tissue): (Vec<Coord>, Vec<f32>) =
         squares.iter().filter(|(_, share)| f64::from(*share) >= settings.min_tissue).copied().unzip();
+    let roi = roi.map(|roi| {
+        let keeps = roi.keeps(&coords, window.side_level0_px);
+        let left_out = keeps.iter().filter(|&&keep| !keep).count();
+        (coords, tissue) = coords.iter().zip(&tissue).zip(&keeps).filter(|(_, keep)| **keep).map(|((at, share), _)| (*at, *share)).unzip();
+        (roi, left_out)
+    });
     within_budget(&picture, &coords, window.side_level0_px, settings.max_bad_tiles)?;
     let plan = Plan {
         slide_id: file.id.clone(),
@@ -65,7 +75,7 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
         coords,
         tissue,
     };
-    Ok(Survey { plan, squares: squares.len(), overview: picture.image, mask })
+    Ok(Survey { plan, squares: squares.len(), overview: picture.image, mask, roi })
 }
 
 /// # Errors

@@ -5,6 +5,7 @@
 
 pub mod cleaning;
 mod colour;
+mod contours;
 pub mod hsv;
 mod ink;
 mod morphology;

@@ -83,7 +83,8 @@ fn slide_rows(tile: bool, extract: bool, threads: usize) -> Result<Vec<Value>> {
     let config = Config::load(None, &["extract.random-weights=true".into()])?;
     synth::run(&CohortSettings::default(), &cohort, &machine)?;
     let (slides, tiles) = (cohort.join("slides"), folder.path().join("tiles"));
-    tile::run(&config, &tile::Inputs { slides: slides.clone(), selection: Selection::default() }, &tiles, &machine)?;
+    let inputs = tile::Inputs { slides: slides.clone(), roi: None, selection: Selection::default() };
+    tile::run(&config, &inputs, &tiles, &machine)?;
     let plans = plans(&tiles)?;
     let mut rows = Vec::new();
     if tile {

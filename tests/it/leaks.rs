@@ -59,7 +59,7 @@ impl Slide for Copied {
 
 fn print(slide: &dyn Slide) -> Fingerprint {
     let file = SlideFile { id: "a".into(), file: "a.tif".into(), path: "a.tif".into(), companions: Vec::new(), mpp: None, former_id: None };
-    let seen = survey(slide, &file, "", &TileSettings::default()).unwrap();
+    let seen = survey(slide, &file, "", &TileSettings::default(), None).unwrap();
     fingerprint(&picture::thumbnail(&seen).unwrap(), &seen.mask).expect("tissue has a pattern")
 }
 
