@@ -8,10 +8,12 @@ mod colour;
 mod contours;
 pub mod hsv;
 mod ink;
+mod median;
 mod morphology;
 pub mod none;
 pub mod otsu;
 pub mod quality;
+mod texture;
 
 use image::RgbImage;
 

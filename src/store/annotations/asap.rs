@@ -27,7 +27,7 @@ pub(super) fn parse(text: &str) -> Result<Annotations> {
     let mut reader = Reader::from_str(text);
     let mut found = Annotations::default();
     let mut open: Option<Open> = None;
-    let mut root = false;
+    let (mut root, mut closed) = (false, false);
     loop {
         match reader.read_event().with_context(|| format!("damaged XML at byte {}", reader.error_position()))? {
             Event::Start(element) => match element.name().as_ref() {
@@ -38,7 +38,7 @@ pub(super) fn parse(text: &str) -> Result<Annotations> {
                 _ => {}
             },
             Event::Empty(element) => match element.name().as_ref() {
-                b"ASAP_Annotations" => root = true,
+                b"ASAP_Annotations" => (root, closed) = (true, true),
                 b"Annotation" => found.shapes.push(annotation(&element)?.close()?),
                 b"Coordinate" => coordinate(&element, &mut open)?,
                 b"Group" => found.groups.push(group(&element)?),
@@ -47,12 +47,14 @@ pub(super) fn parse(text: &str) -> Result<Annotations> {
             Event::End(element) if element.name().as_ref() == b"Annotation" => {
                 found.shapes.extend(open.take().map(Open::close).transpose()?);
             }
+            Event::End(element) if element.name().as_ref() == b"ASAP_Annotations" => closed = true,
             Event::Eof => break,
             _ => {}
         }
     }
     ensure!(open.is_none(), "the file ends within an annotation; copy it again");
     ensure!(root, "it has no element 'ASAP_Annotations' and is no ASAP file");
+    ensure!(closed, "the file ends before its element 'ASAP_Annotations' does; copy it again");
     Ok(found)
 }
 
@@ -186,5 +188,7 @@ mod tests {
         let whole = file(&shape("Dot", "None", &[(0, "1", "1")]));
         let cut = format!("{:#}", parse(whole.split("</Coordinates>").next().unwrap()).unwrap_err());
         assert!(cut.contains("ends within an annotation"), "{cut}");
+        let cut = format!("{:#}", parse(whole.split("<AnnotationGroups>").next().unwrap()).unwrap_err());
+        assert!(cut.contains("the file ends before"), "{cut}");
     }
 }
