@@ -34,6 +34,9 @@ pub(super) struct Arguments {
     /// Pixel size of level 0 for slides that do not state one, µm/px
     #[arg(long, value_name = "UM")]
     slide_mpp: Option<f64>,
+    /// Who reads the pixels: auto, openslide or jpeg-tiles [default: auto, the fastest that can]
+    #[arg(long, value_name = "NAME")]
+    reader: Option<String>,
     /// Worker threads; 0 takes every processor this process may use
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
@@ -52,6 +55,7 @@ impl Arguments {
             ("tile.min-tissue", real(self.min_tissue)),
             ("tile.tissue.name", self.tissue),
             ("tile.slide-mpp", real(self.slide_mpp)),
+            ("tile.reader", self.reader),
         ])?;
         let machine = Machine::new("cpu", self.threads)?;
         stages::complete(tile::run(&config, &tile::Inputs { slides: self.slides }, &self.out, &machine)?)?;

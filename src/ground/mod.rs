@@ -12,5 +12,6 @@ pub mod memory;
 pub mod plan;
 pub mod polygon;
 pub mod progress;
+pub mod reader;
 pub mod seed;
 pub mod units;

@@ -157,7 +157,7 @@ fn extract(
         network.input_px,
         network.input_px
     );
-    let slide = slides::open(&file.path)?;
+    let slide = slides::open_with(&file.path, plan.window.reader.into())?;
     let mut values = Vec::with_capacity(plan.coords.len() * network.width);
     stream::for_each_batch(slide.as_ref(), &plan, settings.batch_size, threads, |batch| {
         interrupt::check()?;

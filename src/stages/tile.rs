@@ -110,7 +110,7 @@ fn tile(run: &Run, listed: &Listed, settings: &TileSettings) -> Result<Plan> {
     if patches.exists() {
         return coords::read(&patches);
     }
-    let slide = slides::open(&file.path)?;
+    let slide = slides::open_with(&file.path, settings.reader)?;
     let survey = survey(slide.as_ref(), file, &listed.digest, settings)?;
     let thumbnail = picture::thumbnail(&survey)?;
     for (folder, image) in [("thumbnails", &thumbnail), ("visualization", &picture::visualization(&survey, &thumbnail))] {

@@ -10,6 +10,7 @@ pub mod survey;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::slides::ReaderChoice;
 use crate::tissue::TissueSettings;
 
 /// Settings of `wsi tile`.
@@ -30,11 +31,22 @@ pub struct TileSettings {
     pub slide_mpp: f64,
     /// Largest tolerated relative difference between the requested and the true pixel size of the tiles.
     pub mpp_tolerance: f64,
+    /// Who reads the pixels: `auto`, the fastest that can, `openslide` or `jpeg-tiles`.
+    pub reader: ReaderChoice,
 }
 
 impl Default for TileSettings {
     fn default() -> Self {
-        Self { mpp: 0.5, tile_px: 224, step_px: 0, min_tissue: 0.5, tissue: TissueSettings::default(), slide_mpp: 0.0, mpp_tolerance: 0.01 }
+        Self {
+            mpp: 0.5,
+            tile_px: 224,
+            step_px: 0,
+            min_tissue: 0.5,
+            tissue: TissueSettings::default(),
+            slide_mpp: 0.0,
+            mpp_tolerance: 0.01,
+            reader: ReaderChoice::Auto,
+        }
     }
 }
 

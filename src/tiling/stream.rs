@@ -100,7 +100,7 @@ impl Pending {
 fn tile(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<Vec<u8>> {
     let window = &plan.window;
     let size = Size { width: window.read_px, height: window.read_px };
-    let pixels = slide.read(at, size, window.level).with_context(|| format!("slide '{}'", plan.slide_id))?;
+    let pixels = slide.read_scaled(at, size, window.level, window.decode_scale).with_context(|| format!("slide '{}'", plan.slide_id))?;
     Ok(shrink(pixels, Size { width: window.tile_px, height: window.tile_px })?.into_raw())
 }
 
@@ -108,6 +108,7 @@ fn tile(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::ground::plan::Window;
+    use crate::ground::reader::Reader;
     use crate::ground::units::{Geometry, LevelGeometry, Mpp};
     use image::{Rgb, RgbImage};
 
@@ -130,7 +131,8 @@ mod tests {
     fn chart(broken: Option<Coord>, read_px: u32) -> (Chart, Plan) {
         let canvas = Size { width: 256, height: 64 };
         let levels = vec![LevelGeometry { size: canvas, downsample: 1.0 }];
-        let geometry = Geometry { levels, mpp: None, bounds: None, vendor: "chart".into() };
+        let geometry =
+            Geometry { levels, mpp: None, bounds: None, vendor: "chart".into(), reader: Reader::OpenSlide, decode_scales: vec![1] };
         let coords: Vec<Coord> = (0..100).map(|i| Coord { x: 2 * i, y: i / 2 }).collect();
         let plan = Plan {
             slide_id: "chart".into(),
@@ -142,6 +144,7 @@ mod tests {
             window: Window {
                 level: 0,
                 level_downsample: 1.0,
+                decode_scale: 1,
                 read_px,
                 tile_px: 4,
                 side_level0_px: read_px,
@@ -149,6 +152,7 @@ mod tests {
                 mpp_requested: 0.5,
                 mpp_true: 0.5,
                 residual: 0.0,
+                reader: Reader::OpenSlide,
             },
             fingerprint: None,
             tissue: vec![1.0; coords.len()],

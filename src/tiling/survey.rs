@@ -36,7 +36,7 @@ pub struct Survey {
 pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &TileSettings) -> Result<Survey> {
     let geometry = slide.geometry();
     let (mpp, mpp_source) = pixel_size(geometry, file, settings)?;
-    let window = grid::window(&geometry.levels, mpp, settings)?;
+    let window = grid::window(geometry, mpp, settings)?;
     let canvas = geometry.canvas();
 
     let longest = f64::from(canvas.width.max(canvas.height));
