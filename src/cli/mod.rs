@@ -11,6 +11,7 @@ use crate::ground::shard::Shard;
 use crate::learn::protocol::Protocol;
 use crate::stages::{Data, Machine, Selection};
 
+mod bags;
 mod config;
 mod doctor;
 mod extract;
@@ -49,6 +50,8 @@ enum Verb {
     Report(report::Arguments),
     /// Make a small synthetic cohort
     Synth(synth::Arguments),
+    /// Show, check and convert bags of this and other programs
+    Bags(bags::Arguments),
     /// Look for trouble before it happens: names and numbers of patients in slide files
     Doctor(doctor::Arguments),
     /// Put pseudonyms into a table of labels
@@ -72,6 +75,7 @@ impl Cli {
             Verb::Run(arguments) => arguments.run(),
             Verb::Report(arguments) => arguments.run(),
             Verb::Synth(arguments) => arguments.run(),
+            Verb::Bags(arguments) => arguments.run(),
             Verb::Doctor(arguments) => arguments.run(),
             Verb::Pseudonymise(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),

@@ -19,7 +19,7 @@ use crate::ground::fingerprint::Fingerprint;
 use crate::ground::plan::{Plan, Window};
 use crate::ground::tile_filter::TileFilter;
 use crate::ground::tile_status::{StatusCounts, TileStatus};
-use crate::ground::units::{Coord, Mpp};
+use crate::ground::units::{Coord, Mpp, Size};
 
 const SCHEMA: &str = "wsi-bag-1";
 
@@ -76,6 +76,9 @@ pub struct Header {
     pub mpp_source: String,
     /// Level, tile side, requested and true pixel size.
     pub window: Window,
+    /// Canvas of level 0; `None` in bags of before it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canvas: Option<Size>,
     /// What the slide looks like from afar, as in the coordinates file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
@@ -131,6 +134,7 @@ pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin, see
         mpp: plan.mpp,
         mpp_source: plan.mpp_source.clone(),
         window: plan.window.clone(),
+        canvas: Some(plan.canvas),
         fingerprint: plan.fingerprint,
         tiles: *tiles,
         width: *width,

@@ -21,7 +21,7 @@ pub(super) fn recognised(bytes: &[u8]) -> bool {
 /// All tensors by name; a leading `module.` (data-parallel training) is dropped from the names.
 ///
 /// # Errors
-/// A damaged file, anything but a state dict.
+/// A damaged file, anything but a state dict or one tensor.
 pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     if bytes.starts_with(FLAT_MAGIC) { flat(bytes) } else { zipped(bytes) }
 }
@@ -91,8 +91,11 @@ fn is_little_endian(system: &Value) -> bool {
     system.borrow().iter().any(|(key, value)| matches!((key, value), (Value::Text(key), Value::Bool(true)) if &**key == "little_endian"))
 }
 
-/// The state dict's entries, each turned into a tensor by `build`.
+/// The state dict's entries, each turned into a tensor by `build`; a tensor without a dictionary has the empty name.
 fn tensors(value: &Value, mut build: impl FnMut(&TensorPart) -> Result<Tensor>) -> Result<BTreeMap<String, Tensor>> {
+    if let Value::Tensor(part) = value {
+        return Ok(BTreeMap::from([(String::new(), build(part)?)]));
+    }
     let Value::Dict(dict) = value else { bail!("it holds no dictionary of tensors") };
     for (key, inner) in dict.borrow().iter() {
         if let (Value::Text(key), Value::Dict(_)) = (key, inner)

@@ -160,7 +160,7 @@ pub(super) fn digest_of(coords: &[Coord]) -> String {
 }
 
 /// The objective that a pixel size is commonly called by, by TRIDENT's bounds; coarser than those, the nearest whole number.
-fn nominal_magnification(mpp: f64) -> i64 {
+pub(super) fn nominal_magnification(mpp: f64) -> i64 {
     const BOUNDS: [(f64, i64); 6] = [(0.16, 80), (0.2, 60), (0.3, 40), (0.6, 20), (1.2, 10), (2.4, 5)];
     BOUNDS.iter().find(|(bound, _)| mpp < *bound).map_or_else(|| ((10.0 / mpp).round() as i64).max(1), |(_, magnification)| *magnification)
 }

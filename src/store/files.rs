@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow};
+use tempfile::TempPath;
 
 /// Ending of temporary names; they also begin with a dot.
-const TEMPORARY: &str = ".tmp";
+pub(super) const TEMPORARY: &str = ".tmp";
 
 /// Writes `path` through `fill`, which gets a temporary path in the same folder; on any error nothing stays behind.
 ///
@@ -25,6 +26,15 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
         .with_context(|| format!("cannot write into '{}'; check its permissions and free space", folder.display()))?
         .into_temp_path();
     fill(&temporary).with_context(|| format!("cannot write '{}'", path.display()))?;
+    put_in_place(temporary, path)
+}
+
+/// The last steps of [`write_whole`]: the temporary file, in the folder of `path` and closed, becomes `path`.
+///
+/// # Errors
+/// Names the file.
+pub fn put_in_place(temporary: TempPath, path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(&temporary)?.sync_all()?;
     // Temporary files are private to their owner; outputs follow the usual rule for new files.
     set_default_mode(&temporary)?;

@@ -6,6 +6,7 @@ mod checkpoint;
 pub mod coords;
 pub mod digest;
 pub mod files;
+pub mod formats;
 pub mod history;
 pub mod identity;
 mod pickle;

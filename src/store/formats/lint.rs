@@ -1,0 +1,140 @@
+//! What is wrong with a bag, or will be, each under a name that can be looked up in `docs/formats.md`.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Exchange, Format, Given, hdf};
+use crate::store::bag;
+
+/// Whether a rule is broken or only bent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// The bag must not be used.
+    Error,
+    /// It can be used; something is slow, unknown or unusual.
+    Warning,
+}
+
+/// One rule that a bag breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// Slide id.
+    pub bag: String,
+    /// The rule's name.
+    pub rule: &'static str,
+    /// Whether it is broken or bent.
+    pub severity: Severity,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// Every rule that the bag breaks, worst first.
+///
+/// # Errors
+/// Nothing of the bag's own: a bag that cannot be read breaks the rule `unreadable`.
+pub fn lint(format: &dyn Format, root: &Path, id: &str, given: &Given) -> Result<Vec<Violation>> {
+    let mut found = Vec::new();
+    let mut broken = |rule, severity, seen: String| found.push(Violation { bag: id.to_owned(), rule, severity, seen });
+    match format.read(root, id, given) {
+        Err(error) => {
+            let seen = format!("{error:#}");
+            let rule = if seen.contains("feature vectors but") {
+                "rows-differ"
+            } else if seen.contains("not those it was written with") {
+                "changed"
+            } else {
+                "unreadable"
+            };
+            broken(rule, Severity::Error, seen);
+        }
+        Ok(bag) => content(&bag, &mut broken),
+    }
+    if let Some(file) = file(root, id) {
+        layout(&file, &mut broken);
+    }
+    found.sort_by_key(|violation| (violation.severity == Severity::Warning, violation.rule));
+    Ok(found)
+}
+
+fn content(bag: &Exchange, broken: &mut impl FnMut(&'static str, Severity, String)) {
+    use Severity::{Error, Warning};
+    if bag.tiles() == 0 {
+        broken("empty", Warning, "it has no tiles".into());
+    }
+    let single = bag.values.to_single();
+    let odd = single.iter().filter(|value| !value.is_finite()).count();
+    if odd > 0 {
+        broken("not-finite", Error, format!("{odd} of its features are NaN or infinite"));
+    }
+    let rows: Vec<&[f32]> = single.chunks_exact(bag.width.max(1)).collect();
+    let zero = rows.iter().filter(|row| row.iter().all(|&value| value == 0.0)).count();
+    if zero > 0 {
+        broken("zero-rows", Warning, format!("{zero} of its feature vectors are all zero"));
+    }
+    if let Some(at) = bag.coords.iter().find(|at| at.x < 0 || at.y < 0) {
+        broken("coords-negative", Error, format!("a tile begins at ({}, {})", at.x, at.y));
+    }
+    if let Some((canvas, side)) = bag.canvas.zip(bag.side_level0_px) {
+        let outside = |length: u32, at: i64| at + i64::from(side) > i64::from(length) + i64::from(side / 2);
+        let beyond = bag.coords.iter().filter(|at| outside(canvas.width, at.x) || outside(canvas.height, at.y)).count();
+        if beyond > 0 {
+            broken("coords-off-canvas", Error, format!("{beyond} tiles lie beyond the canvas of {}x{} px", canvas.width, canvas.height));
+        }
+    }
+    let distinct: HashSet<_> = bag.coords.iter().collect();
+    if distinct.len() < bag.tiles() {
+        broken("coords-repeated", Error, format!("{} tiles stand at a place of another", bag.tiles() - distinct.len()));
+    }
+    if !bag.coords.is_sorted_by_key(|at| (at.y, at.x)) && !bag.coords.is_sorted_by_key(|at| (at.x, at.y)) {
+        broken("coords-unsorted", Warning, "its tiles follow neither rows nor columns; their order may differ between runs".into());
+    }
+    if bag.encoder.is_none() {
+        broken("unknown-encoder", Warning, "it does not say what made its features".into());
+    }
+    match (bag.mpp, bag.side_level0_px, bag.tile_px) {
+        (None, ..) => broken("no-pixel-size", Warning, "it does not say how large a pixel is".into()),
+        (Some(mpp), Some(side), Some(tile_px)) => {
+            let tile_mpp = f64::from(side) * mpp.mean() / f64::from(tile_px);
+            let nominal = 10.0 / (10.0 / tile_mpp).round().max(1.0);
+            if (tile_mpp / nominal - 1.0).abs() > 0.05 {
+                let seen = format!("its tiles have {tile_mpp:.3} µm/px, which readers of magnifications take for {nominal:.3}");
+                broken("not-nominal", Warning, seen);
+            }
+        }
+        _ => broken("no-footprint", Warning, "it does not say how large its tiles are".into()),
+    }
+}
+
+/// The HDF5 file of a bag, in the layouts that have one a slide.
+fn file(root: &Path, id: &str) -> Option<std::path::PathBuf> {
+    let name = format!("{id}.h5");
+    [bag::folder(root), root.join("h5_files"), root.join("patches"), root.to_owned()]
+        .into_iter()
+        .map(|folder| folder.join(&name))
+        .find(|path| path.is_file())
+}
+
+/// What the file itself tells: paths of the machine that wrote it, and pieces so small that reading is slow.
+fn layout(path: &Path, broken: &mut impl FnMut(&'static str, Severity, String)) {
+    let Ok(file) = hdf::open(path) else { return };
+    let Ok(datasets) = file.datasets() else { return };
+    for dataset in datasets {
+        let name = dataset.name().rsplit('/').next().unwrap_or_default().to_owned();
+        for attribute in dataset.attr_names().unwrap_or_default() {
+            if hdf::text(&dataset, &attribute).is_some_and(|text| Path::new(&text).is_absolute() || text.contains(":\\")) {
+                broken("absolute-path", Severity::Error, format!("the attribute '{attribute}' of '{name}' holds a path of a machine"));
+            }
+        }
+        if dataset.chunk().is_some_and(|chunk| chunk.first() == Some(&1)) && dataset.shape().first().is_some_and(|&rows| rows > 1) {
+            broken(
+                "chunk-a-row",
+                Severity::Warning,
+                format!("'{name}' is stored row by row, which reads ten times slower than in one piece"),
+            );
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Our own layout: `bags/<id>.h5`, or a folder of such files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::{Exchange, Format, Given, Values, Writer, first_h5, missing, stems};
+use crate::ground::plan::{Plan, Window};
+use crate::ground::reader::Reader;
+use crate::ground::units::Size;
+use crate::store::bag::{self, Features, Origin};
+
+pub(super) struct Native;
+
+impl Format for Native {
+    fn name(&self) -> &'static str {
+        "wsi"
+    }
+
+    fn recognises(&self, root: &Path) -> bool {
+        root.is_dir() && first_h5(&bag::folder(root)).is_some_and(|path| bag::read_header(&path).is_ok_and(|header| header.is_some()))
+    }
+
+    fn ids(&self, root: &Path, _: &Given) -> Result<Vec<String>> {
+        stems(&bag::folder(root), ".h5")
+    }
+
+    fn read(&self, root: &Path, id: &str, _: &Given) -> Result<Exchange> {
+        let bag = bag::read(&bag::folder(root).join(format!("{id}.h5")))?;
+        let header = bag.header;
+        let of = |get: fn(&bag::Header) -> u32| header.as_ref().map(get);
+        Ok(Exchange {
+            id: id.to_owned(),
+            width: bag.features.width,
+            values: Values::Half(bag.features.values),
+            coords: bag.coords,
+            encoder: header.as_ref().map(|header| header.origin.encoder.clone()),
+            mpp: header.as_ref().map(|header| header.mpp),
+            side_level0_px: of(|header| header.window.side_level0_px),
+            tile_px: of(|header| header.window.tile_px),
+            canvas: header.as_ref().and_then(|header| header.canvas),
+            label: None,
+            header,
+        })
+    }
+
+    fn writer(&self, root: &Path) -> Result<Option<Box<dyn Writer>>> {
+        Ok(Some(Box::new(NativeWriter { bags: root.join("bags") })))
+    }
+}
+
+struct NativeWriter {
+    bags: PathBuf,
+}
+
+impl Writer for NativeWriter {
+    fn add(&mut self, bag: &Exchange) -> Result<()> {
+        let (values, error) = bag.values.to_half()?;
+        if error > 0.0 {
+            tracing::info!("{}: single precision became half, largest relative error {error:.1e}", bag.id);
+        }
+        let plan = plan(bag)?;
+        let origin = match &bag.header {
+            Some(header) => header.origin.clone(),
+            None => Origin { encoder: missing(bag.encoder.clone(), "encoder", "--encoder-name")?, weights: "external".to_owned() },
+        };
+        bag::write(
+            &self.bags.join(format!("{}.h5", bag.id)),
+            &plan,
+            &Features { values, tiles: bag.tiles(), width: bag.width },
+            &origin,
+            None,
+        )
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A plan of the tiles, as far as it is known: read from level 0, as large as their footprint.
+fn plan(bag: &Exchange) -> Result<Plan> {
+    let mpp = missing(bag.mpp, "pixel size", "--slide-mpp (µm per level-0 pixel)")?;
+    let side = missing(bag.side_level0_px, "tiles' footprint", "--side-level0 (level-0 pixels)")?;
+    let tile_px = missing(bag.tile_px, "tile size", "--tile-px (pixels that the encoder was given)")?;
+    let coords = bag.coords.clone();
+    let edge = |of: fn(&crate::ground::units::Coord) -> i64| coords.iter().map(of).max().unwrap_or(0).max(0) as u32 + side;
+    let canvas = bag.canvas.unwrap_or(Size { width: edge(|at| at.x), height: edge(|at| at.y) });
+    let tile_mpp = f64::from(side) * mpp.mean() / f64::from(tile_px);
+    let (window, file, digest, source, fingerprint) = match &bag.header {
+        Some(header) => {
+            (header.window.clone(), header.slide_file.clone(), header.slide_digest.clone(), header.mpp_source.clone(), header.fingerprint)
+        }
+        None => (
+            Window {
+                level: 0,
+                level_downsample: 1.0,
+                read_px: side,
+                tile_px,
+                side_level0_px: side,
+                step_level0_px: side,
+                mpp_requested: tile_mpp,
+                mpp_true: tile_mpp,
+                residual: 0.0,
+                reader: Reader::OpenSlide,
+                decode_scale: 1,
+            },
+            bag.id.clone(),
+            "external".to_owned(),
+            "external".to_owned(),
+            None,
+        ),
+    };
+    Ok(Plan {
+        slide_id: bag.id.clone(),
+        slide_file: file,
+        slide_digest: digest,
+        canvas,
+        mpp,
+        mpp_source: source,
+        window,
+        fingerprint,
+        tissue: vec![1.0; coords.len()],
+        coords,
+    })
+}
