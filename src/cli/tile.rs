@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::SettingsArguments;
+use super::{SelectionArguments, SettingsArguments};
+use crate::ground::share;
 use crate::stages::{self, Machine, tile};
 
 #[derive(Debug, Args)]
@@ -44,9 +45,14 @@ pub(super) struct Arguments {
     /// Pixel size of level 0 for slides that do not state one, µm/px
     #[arg(long, value_name = "UM")]
     slide_mpp: Option<f64>,
+    /// Largest share of a slide's tiles that may lie where it cannot be read, such as 1% [default: 1%]
+    #[arg(long, value_name = "SHARE", value_parser = share::parse)]
+    max_bad_tiles: Option<f64>,
     /// Worker threads; 0 takes every processor this process may use
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
+    #[command(flatten)]
+    selection: SelectionArguments,
     #[command(flatten)]
     settings: SettingsArguments,
 }
@@ -64,9 +70,11 @@ impl Arguments {
             ("tile.roi.classes", self.roi_classes.map(|classes| format!("{classes:?}"))),
             ("tile.roi.outside", self.roi_outside.then(|| "true".to_owned())),
             ("tile.slide-mpp", real(self.slide_mpp)),
+            ("tile.max-bad-tiles", real(self.max_bad_tiles)),
         ])?;
         let machine = Machine::new("cpu", self.threads)?;
-        stages::complete(tile::run(&config, &tile::Inputs { slides: self.slides, roi: self.roi }, &self.out, &machine)?)?;
+        let inputs = tile::Inputs { slides: self.slides, roi: self.roi, selection: self.selection.selection() };
+        stages::complete(tile::run(&config, &inputs, &self.out, &machine)?)?;
         Ok(())
     }
 }

@@ -14,4 +14,8 @@ pub mod plan;
 pub mod polygon;
 pub mod progress;
 pub mod seed;
+pub mod shard;
+pub mod share;
+pub mod tile_filter;
+pub mod tile_status;
 pub mod units;

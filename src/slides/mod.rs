@@ -6,6 +6,7 @@
 mod list;
 mod openslide;
 mod overview;
+mod privacy;
 
 use std::path::Path;
 
@@ -14,8 +15,9 @@ use image::RgbImage;
 
 use crate::ground::units::{Coord, Geometry, Size};
 
-pub use list::{SlideFile, list};
+pub use list::{SlideFile, list, list_pseudonymous};
 pub use overview::{Overview, overview};
+pub use privacy::{Risk, name_risk};
 
 /// An open slide; shared by reference between decoding threads.
 pub trait Slide: Send + Sync {
@@ -26,7 +28,7 @@ pub trait Slide: Send + Sync {
     /// slide's background colour (white if it states none).
     ///
     /// # Errors
-    /// Names the slide, the place and the reader's reason; after one error a slide may refuse every further read.
+    /// Names the slide, the place and the reader's reason; other places can still be read.
     fn read(&self, at: Coord, size: Size, level: usize) -> Result<RgbImage>;
 }
 
@@ -36,6 +38,14 @@ pub trait Slide: Send + Sync {
 /// One line with the file's name, what is wrong with it and what to do.
 pub fn open(path: &Path) -> Result<Box<dyn Slide>> {
     Ok(Box::new(openslide::OpenSlideReader::open(path)?))
+}
+
+/// Where in a slide file a name, a number or a date may stand. Reads tag names and lengths alone; opens no picture.
+///
+/// # Errors
+/// As [`open`].
+pub fn privacy_risks(path: &Path) -> Result<Vec<Risk>> {
+    Ok(privacy::risks(&openslide::inventory(path)?))
 }
 
 /// How a slide is called in messages: its file name, never its path, which may name a person or a machine.

@@ -2,7 +2,8 @@
 //!
 //! Goode et al., OpenSlide: a vendor-neutral software foundation for digital pathology, J Pathol Inform 2013.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Result, anyhow, bail};
 use image::RgbImage;
@@ -18,7 +19,9 @@ const COARSEST_TIFF_MPP: f64 = 50.0;
 
 /// A slide opened by OpenSlide.
 pub(super) struct OpenSlideReader {
-    slide: OpenSlide,
+    /// The handle that all threads read through, until one of them meets an error.
+    shared: RwLock<Arc<OpenSlide>>,
+    path: PathBuf,
     geometry: Geometry,
     name: String,
 }
@@ -33,7 +36,7 @@ impl OpenSlideReader {
         if geometry.levels.is_empty() || geometry.canvas().width == 0 || geometry.canvas().height == 0 {
             bail!("'{name}' has no pixels; export the slide again");
         }
-        Ok(Self { slide, geometry, name })
+        Ok(Self { shared: RwLock::new(Arc::new(slide)), path: path.to_owned(), geometry, name })
     }
 }
 
@@ -49,11 +52,51 @@ impl Slide for OpenSlideReader {
         };
         let region =
             Region { address: Address { x, y }, level: u32::try_from(level)?, size: openslide_rs::Size { w: size.width, h: size.height } };
-        // The crate asks OpenSlide for its error after every read and lays premultiplied pixels over the background colour.
-        self.slide
-            .read_image_rgb(&region)
+        self.read_region(&region)
             .map_err(|error| anyhow!("cannot read {}: {}; the file is damaged there, copy or export it again", place(), reason(&error)))
     }
+}
+
+impl OpenSlideReader {
+    /// The crate asks OpenSlide for its error after every read and lays premultiplied pixels over the background colour.
+    ///
+    /// After one error OpenSlide refuses everything that is asked of the same handle, so that an error may be another thread's. A
+    /// new handle, used by this thread alone, tells; and the others go on with a new one.
+    fn read_region(&self, region: &Region) -> Result<RgbImage, OpenSlideError> {
+        let handle = Arc::clone(&self.shared.read().unwrap_or_else(PoisonError::into_inner));
+        if let Ok(pixels) = handle.read_image_rgb(region) {
+            return Ok(pixels);
+        }
+        let own = OpenSlide::new(&self.path)?;
+        let outcome = own.read_image_rgb(region);
+        let good = if outcome.is_ok() { own } else { OpenSlide::new(&self.path)? };
+        let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&shared, &handle) {
+            *shared = Arc::new(good);
+        }
+        outcome
+    }
+}
+
+/// What a slide file carries beside its pixels.
+pub(super) struct Inventory {
+    /// Names of tags and the lengths of their values in characters.
+    pub(super) tags: Vec<(String, usize)>,
+    /// Names of attached pictures, which are not opened.
+    pub(super) pictures: Vec<String>,
+}
+
+/// # Errors
+/// As [`OpenSlideReader::open`].
+pub(super) fn inventory(path: &Path) -> Result<Inventory> {
+    let name = display_name(path);
+    let slide = OpenSlide::new(path).map_err(|error| cannot_open(&name, path, &error))?;
+    let names = slide.property_names().map_err(|error| cannot_open(&name, path, &error))?;
+    let length = |tag: &String| slide.property_value(tag).map_or(0, |value| value.trim().chars().count());
+    let pictures = slide.associated_image_names().map_err(|error| cannot_open(&name, path, &error))?;
+    // OpenSlide's own names repeat the vendor's.
+    let tags = names.into_iter().filter(|tag| !tag.starts_with("openslide.")).map(|tag| (tag.clone(), length(&tag))).collect();
+    Ok(Inventory { tags, pictures })
 }
 
 fn geometry(slide: &OpenSlide) -> Geometry {

@@ -34,6 +34,8 @@ pub struct TileSettings {
     pub slide_mpp: f64,
     /// Largest tolerated relative difference between the requested and the true pixel size of the tiles.
     pub mpp_tolerance: f64,
+    /// Largest share of a slide's tiles that may lie where the overview could not be read, 0–1; a slide with more fails.
+    pub max_bad_tiles: f64,
 }
 
 impl Default for TileSettings {
@@ -47,6 +49,7 @@ impl Default for TileSettings {
             roi: RoiSettings::default(),
             slide_mpp: 0.0,
             mpp_tolerance: 0.01,
+            max_bad_tiles: 0.01,
         }
     }
 }
@@ -67,6 +70,9 @@ impl TileSettings {
         }
         if !(0.0..=1.0).contains(&self.min_tissue) {
             bail!("tile.min-tissue is {}; it wants a share from 0 to 1", self.min_tissue);
+        }
+        if !(0.0..=1.0).contains(&self.max_bad_tiles) {
+            bail!("tile.max-bad-tiles is {}; it wants a share from 0 to 1", self.max_bad_tiles);
         }
         if self.slide_mpp != 0.0 && !positive(self.slide_mpp) {
             bail!("tile.slide-mpp is {}; it wants micrometres per level-0 pixel, or 0 for none", self.slide_mpp);

@@ -111,7 +111,7 @@ fn find(given: &Path, slide: &SlideFile) -> Result<Option<PathBuf>> {
         return Ok(Some(given.to_owned()));
     }
     let file_name = slide.file.rsplit('/').next().unwrap_or_default();
-    let mut stems = vec![slide.id.as_str(), file_name];
+    let mut stems = vec![slide.true_id(), file_name];
     stems.dedup();
     let names = stems.iter().flat_map(|stem| ENDINGS.iter().map(move |ending| format!("{stem}.{ending}")));
     let found: Vec<String> = names.filter(|name| given.join(name).is_file()).collect();
@@ -154,7 +154,7 @@ impl Roi {
             Missing::Skip => Skipped(reason).into(),
         };
         let Some(path) = find(given, slide)? else {
-            let wanted = ENDINGS.map(|ending| format!("'{}.{ending}'", slide.id)).join(", ");
+            let wanted = ENDINGS.map(|ending| format!("'{}.{ending}'", slide.true_id())).join(", ");
             return Err(nothing(format!("nothing is drawn on this slide: the annotations' folder has none of {wanted}; add one")));
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -308,7 +308,14 @@ mod tests {
     const CANVAS: Size = Size { width: 1000, height: 500 };
 
     fn slide(id: &str) -> SlideFile {
-        SlideFile { id: id.into(), file: format!("centre/{id}.svs"), path: PathBuf::new(), mpp: None }
+        SlideFile {
+            id: id.into(),
+            file: format!("centre/{id}.svs"),
+            path: PathBuf::new(),
+            companions: Vec::new(),
+            mpp: None,
+            former_id: None,
+        }
     }
 
     fn geometry(bounds: Option<(Coord, Size)>) -> Geometry {
