@@ -48,6 +48,9 @@ pub(super) struct Arguments {
     /// Largest share of a slide's tiles that may lie where it cannot be read, such as 1% [default: 1%]
     #[arg(long, value_name = "SHARE", value_parser = share::parse)]
     max_bad_tiles: Option<f64>,
+    /// Who reads the pixels: auto, openslide or jpeg-tiles [default: auto, the fastest that can]
+    #[arg(long, value_name = "NAME")]
+    reader: Option<String>,
     /// Worker threads; 0 takes every processor this process may use
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
@@ -71,6 +74,7 @@ impl Arguments {
             ("tile.roi.outside", self.roi_outside.then(|| "true".to_owned())),
             ("tile.slide-mpp", real(self.slide_mpp)),
             ("tile.max-bad-tiles", real(self.max_bad_tiles)),
+            ("tile.reader", self.reader),
         ])?;
         let machine = Machine::new("cpu", self.threads)?;
         let inputs = tile::Inputs { slides: self.slides, roi: self.roi, selection: self.selection.selection() };

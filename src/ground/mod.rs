@@ -13,6 +13,7 @@ pub mod memory;
 pub mod plan;
 pub mod polygon;
 pub mod progress;
+pub mod reader;
 pub mod seed;
 pub mod shard;
 pub mod share;

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
+use super::reader::Reader;
 use super::units::{Coord, Mpp, Size};
 
 /// How one tile is read and resized; the same for every tile of a slide.
@@ -14,7 +15,10 @@ pub struct Window {
     pub level: usize,
     /// Level-0 pixels per pixel of that level.
     pub level_downsample: f64,
-    /// Side of the square read, in pixels of that level.
+    /// The level is decoded at one over this of its size: 1, 2, 4 or 8; files of before this was offered name none.
+    #[serde(default = "full_size")]
+    pub decode_scale: u32,
+    /// Side of the square read, in pixels of that level as it is decoded.
     pub read_px: u32,
     /// Side of the tile handed on, in pixels, after the resize.
     pub tile_px: u32,
@@ -28,6 +32,20 @@ pub struct Window {
     pub mpp_true: f64,
     /// `mpp_true / mpp_requested − 1`.
     pub residual: f64,
+    /// Who reads the pixels; files of before there was a choice were read by OpenSlide.
+    #[serde(default)]
+    pub reader: Reader,
+}
+
+impl Window {
+    /// Level-0 pixels per pixel that is read.
+    pub fn downsample(&self) -> f64 {
+        self.level_downsample * f64::from(self.decode_scale)
+    }
+}
+
+fn full_size() -> u32 {
+    1
 }
 
 /// A slide's tiles in row-major order of one global grid.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::reader::Reader;
+
 /// Top-left corner of a tile in level-0 pixels of the full OpenSlide canvas, x right, y down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Coord {
@@ -66,6 +68,10 @@ pub struct Geometry {
     pub bounds: Option<(Coord, Size)>,
     /// The format's vendor as OpenSlide names it.
     pub vendor: String,
+    /// Who reads the pixels.
+    pub reader: Reader,
+    /// At which fractions of a level's size (1 over 1, 2, 4 or 8) its reader can decode; 1 is always among them, rising.
+    pub decode_scales: Vec<u32>,
 }
 
 impl Geometry {

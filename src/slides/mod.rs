@@ -3,16 +3,23 @@
 //! Everything above this room sees [`Slide`] alone, so that a faster reader for one format is one more file here.
 //! Label and macro images are never opened: they may carry a patient's name.
 
+mod jpeg_tiles;
 mod list;
+mod ome;
 mod openslide;
 mod overview;
 mod privacy;
+mod tiff;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
+use self::jpeg_tiles::JpegTilesReader;
+use self::openslide::OpenSlideReader;
+use crate::ground::reader::Reader;
 use crate::ground::units::{Coord, Geometry, Size};
 
 pub use list::{SlideFile, list, list_pseudonymous};
@@ -28,16 +35,78 @@ pub trait Slide: Send + Sync {
     /// slide's background colour (white if it states none).
     ///
     /// # Errors
-    /// Names the slide, the place and the reader's reason; other places can still be read.
+    /// Names the slide, the place and the reader's reason. Other places can be read as if nothing had happened.
     fn read(&self, at: Coord, size: Size, level: usize) -> Result<RgbImage>;
+
+    /// As [`Slide::read`] of a level that is `scale` times as coarse, decoded at that size; `size` is in its pixels.
+    ///
+    /// # Errors
+    /// As [`Slide::read`]; a scale that is not among the geometry's `decode_scales`.
+    fn read_scaled(&self, at: Coord, size: Size, level: usize, scale: u32) -> Result<RgbImage> {
+        if scale != 1 {
+            bail!("the reader {} decodes at full size only; tile the slide again", self.geometry().reader);
+        }
+        self.read(at, size, level)
+    }
+
+    /// Why a slide that was free to take any reader is read by the slow one.
+    fn why_openslide(&self) -> Option<&str> {
+        None
+    }
 }
 
-/// Opens a slide of any format that a reader here knows.
+/// Who may read a slide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReaderChoice {
+    /// The fastest that can.
+    #[default]
+    Auto,
+    /// OpenSlide and no other.
+    #[serde(rename = "openslide")]
+    OpenSlide,
+    /// The reader of stored JPEG tiles and no other.
+    JpegTiles,
+}
+
+impl From<Reader> for ReaderChoice {
+    fn from(reader: Reader) -> Self {
+        match reader {
+            Reader::OpenSlide => Self::OpenSlide,
+            Reader::JpegTiles => Self::JpegTiles,
+        }
+    }
+}
+
+/// Opens a slide of any format that a reader here knows, by the fastest that can.
 ///
 /// # Errors
 /// One line with the file's name, what is wrong with it and what to do.
 pub fn open(path: &Path) -> Result<Box<dyn Slide>> {
-    Ok(Box::new(openslide::OpenSlideReader::open(path)?))
+    open_with(path, ReaderChoice::Auto)
+}
+
+/// Opens a slide by the reader of one's choice.
+///
+/// # Errors
+/// As [`open`]; the reader cannot read this slide, with its reason.
+pub fn open_with(path: &Path, choice: ReaderChoice) -> Result<Box<dyn Slide>> {
+    let opened = OpenSlideReader::open(path)?;
+    if choice == ReaderChoice::OpenSlide {
+        return Ok(Box::new(opened));
+    }
+    match JpegTilesReader::open(path, &opened) {
+        Ok(slide) => Ok(Box::new(slide)),
+        Err(why) if choice == ReaderChoice::JpegTiles => Err(anyhow!(
+            "'{}' cannot be read by the reader {}: {why:#}; tile it with --reader auto or openslide",
+            display_name(path),
+            Reader::JpegTiles
+        )),
+        Err(why) => {
+            tracing::debug!("{}: read by OpenSlide: {why:#}", display_name(path));
+            Ok(Box::new(opened.because(format!("{why:#}"))))
+        }
+    }
 }
 
 /// Where in a slide file a name, a number or a date may stand. Reads tag names and lengths alone; opens no picture.

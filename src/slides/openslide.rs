@@ -10,7 +10,8 @@ use image::RgbImage;
 use openslide_rs::errors::OpenSlideError;
 use openslide_rs::{Address, OpenSlide, Region};
 
-use super::{Slide, display_name};
+use super::{Slide, display_name, ome};
+use crate::ground::reader::Reader;
 use crate::ground::units::{Coord, Geometry, LevelGeometry, Mpp, Size};
 
 /// METHOD: a TIFF resolution coarser than this is a printing resolution (72 dpi = 353 µm, 300 dpi = 85 µm) left by an
@@ -18,12 +19,15 @@ use crate::ground::units::{Coord, Geometry, LevelGeometry, Mpp, Size};
 const COARSEST_TIFF_MPP: f64 = 50.0;
 
 /// A slide opened by OpenSlide.
+///
+/// Memory: OpenSlide's own cache of 32 MiB of decoded tiles, and what is asked for with 7 bytes a pixel.
 pub(super) struct OpenSlideReader {
-    /// The handle that all threads read through, until one of them meets an error.
-    shared: RwLock<Arc<OpenSlide>>,
     path: PathBuf,
-    geometry: Geometry,
     name: String,
+    /// Replaced by a fresh one after an error: OpenSlide refuses every read after the first that failed.
+    slide: RwLock<Arc<OpenSlide>>,
+    geometry: Geometry,
+    reason: Option<String>,
 }
 
 impl OpenSlideReader {
@@ -36,13 +40,57 @@ impl OpenSlideReader {
         if geometry.levels.is_empty() || geometry.canvas().width == 0 || geometry.canvas().height == 0 {
             bail!("'{name}' has no pixels; export the slide again");
         }
-        Ok(Self { shared: RwLock::new(Arc::new(slide)), path: path.to_owned(), geometry, name })
+        Ok(Self { path: path.to_owned(), name, slide: RwLock::new(Arc::new(slide)), geometry, reason: None })
+    }
+
+    /// The same, with the reason why no faster reader took it.
+    pub(super) fn because(self, reason: String) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// Width and height of a level's stored tiles, if it has any.
+    pub(super) fn tile_size(&self, level: usize) -> Option<(u32, u32)> {
+        let side = |name: &str| self.slide().property_value(&format!("openslide.level[{level}].tile-{name}")).ok()?.parse().ok();
+        side("width").zip(side("height"))
+    }
+
+    /// What stands where nothing was scanned.
+    pub(super) fn background(&self) -> [u8; 3] {
+        let stated = self.slide().property_value("openslide.background-color").ok();
+        let colour = stated.filter(|text| text.len() == 6).and_then(|text| u32::from_str_radix(&text, 16).ok());
+        colour.map_or([255; 3], |colour| [(colour >> 16) as u8, (colour >> 8) as u8, colour as u8])
+    }
+
+    fn slide(&self) -> Arc<OpenSlide> {
+        self.slide.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads by the shared handle. Where that has failed, for this place or for another thread's, a handle of its own
+    /// tells which, and a fresh one takes the shared one's place.
+    fn region(&self, region: &Region) -> std::result::Result<RgbImage, OpenSlideError> {
+        let shared = self.slide();
+        // The crate asks OpenSlide for its error after every read and lays premultiplied pixels over the background colour.
+        if let Ok(image) = shared.read_image_rgb(region) {
+            return Ok(image);
+        }
+        let own = Arc::new(OpenSlide::new(&self.path)?);
+        let outcome = own.read_image_rgb(region);
+        let fresh = if outcome.is_ok() { own } else { Arc::new(OpenSlide::new(&self.path)?) };
+        let mut current = self.slide.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&current, &shared) {
+            *current = fresh;
+        }
+        outcome
     }
 }
 
 impl Slide for OpenSlideReader {
     fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    fn why_openslide(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 
     fn read(&self, at: Coord, size: Size, level: usize) -> Result<RgbImage> {
@@ -52,29 +100,8 @@ impl Slide for OpenSlideReader {
         };
         let region =
             Region { address: Address { x, y }, level: u32::try_from(level)?, size: openslide_rs::Size { w: size.width, h: size.height } };
-        self.read_region(&region)
+        self.region(&region)
             .map_err(|error| anyhow!("cannot read {}: {}; the file is damaged there, copy or export it again", place(), reason(&error)))
-    }
-}
-
-impl OpenSlideReader {
-    /// The crate asks OpenSlide for its error after every read and lays premultiplied pixels over the background colour.
-    ///
-    /// After one error OpenSlide refuses everything that is asked of the same handle, so that an error may be another thread's. A
-    /// new handle, used by this thread alone, tells; and the others go on with a new one.
-    fn read_region(&self, region: &Region) -> Result<RgbImage, OpenSlideError> {
-        let handle = Arc::clone(&self.shared.read().unwrap_or_else(PoisonError::into_inner));
-        if let Ok(pixels) = handle.read_image_rgb(region) {
-            return Ok(pixels);
-        }
-        let own = OpenSlide::new(&self.path)?;
-        let outcome = own.read_image_rgb(region);
-        let good = if outcome.is_ok() { own } else { OpenSlide::new(&self.path)? };
-        let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        if Arc::ptr_eq(&shared, &handle) {
-            *shared = Arc::new(good);
-        }
-        outcome
     }
 }
 
@@ -107,16 +134,19 @@ fn geometry(slide: &OpenSlide) -> Geometry {
         .map(|(size, &downsample)| LevelGeometry { size: Size { width: size.w, height: size.h }, downsample })
         .collect();
     let vendor = slide.property_value("openslide.vendor").unwrap_or_else(|_| "unknown".into());
-    Geometry { levels, mpp: mpp(slide, &vendor), bounds: bounds(slide), vendor }
+    Geometry { levels, mpp: mpp(slide, &vendor), bounds: bounds(slide), vendor, reader: Reader::OpenSlide, decode_scales: vec![1] }
 }
 
-/// `openslide.mpp-*`, else the TIFF resolution in pixels per centimetre or inch.
+/// `openslide.mpp-*`, else OME-XML, else the TIFF resolution in pixels per centimetre or inch.
 fn mpp(slide: &OpenSlide, vendor: &str) -> Option<Mpp> {
     let valid = |x: f64, y: f64| (x.is_finite() && y.is_finite() && x > 0.0 && y > 0.0).then_some(Mpp { x, y });
     let stated = number(slide, "openslide.mpp-x").zip(number(slide, "openslide.mpp-y")).and_then(|(x, y)| valid(x, y));
-    if let Some(mpp) = stated {
-        // OpenSlide derives a generic TIFF's pixel size from the same tags, whatever they say.
-        return (vendor != "generic-tiff" || mpp.mean() <= COARSEST_TIFF_MPP).then_some(mpp);
+    // OpenSlide derives a generic TIFF's pixel size from the same tags as below, whatever they say.
+    if let Some(mpp) = stated.filter(|mpp| vendor != "generic-tiff" || mpp.mean() <= COARSEST_TIFF_MPP) {
+        return Some(mpp);
+    }
+    if let Some(mpp) = slide.property_value("tiff.ImageDescription").ok().and_then(|text| ome::pixel_size(&text)) {
+        return Some(mpp);
     }
     let micrometres_per_unit = match slide.property_value("tiff.ResolutionUnit").ok()?.as_str() {
         "centimeter" => 10_000.0,

@@ -200,7 +200,7 @@ fn extract(
         network.input_px,
         network.input_px
     );
-    let slide = slides::open(&file.path)?;
+    let slide = slides::open_with(&file.path, plan.window.reader.into())?;
     let mut values = Vec::with_capacity(plan.coords.len() * network.width);
     let mut seen = Seen { status: Vec::with_capacity(plan.coords.len()), quality: Vec::new() };
     let mut faults = Vec::new();

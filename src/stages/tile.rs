@@ -166,7 +166,7 @@ fn tile(run: &Run, listed: &Listed, settings: &TileSettings, drawn: Option<&Path
         return coords::read(&patches);
     }
     let roi = drawn.map(|given| Roi::read(given, file, &settings.roi)).transpose()?;
-    let slide = slides::open(&file.path)?;
+    let slide = slides::open_with(&file.path, settings.reader)?;
     let survey = pool.install(|| survey(slide.as_ref(), file, &listed.digest, settings, roi))?;
     let thumbnail = picture::thumbnail(&survey)?;
     for (folder, image) in [("thumbnails", &thumbnail), ("visualization", &picture::visualization(&survey, &thumbnail))] {

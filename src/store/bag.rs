@@ -341,6 +341,7 @@ fn text(value: &str) -> Result<VarLenUnicode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::reader::Reader;
     use crate::ground::units::Size;
 
     fn plan(tiles: i64) -> Plan {
@@ -354,6 +355,7 @@ mod tests {
             window: Window {
                 level: 0,
                 level_downsample: 1.0,
+                decode_scale: 1,
                 read_px: 448,
                 tile_px: 224,
                 side_level0_px: 448,
@@ -361,6 +363,7 @@ mod tests {
                 mpp_requested: 0.5,
                 mpp_true: 0.5,
                 residual: 0.0,
+                reader: Reader::OpenSlide,
             },
             fingerprint: None,
             coords: (0..tiles).map(|i| Coord { x: 448 * i, y: 0 }).collect(),

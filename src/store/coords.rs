@@ -172,6 +172,7 @@ fn text(value: &str) -> Result<VarLenUnicode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::reader::Reader;
 
     fn plan() -> Plan {
         Plan {
@@ -184,6 +185,7 @@ mod tests {
             window: Window {
                 level: 1,
                 level_downsample: 4.0001,
+                decode_scale: 1,
                 read_px: 112,
                 tile_px: 112,
                 side_level0_px: 448,
@@ -191,6 +193,7 @@ mod tests {
                 mpp_requested: 1.0,
                 mpp_true: 1.000_125,
                 residual: 0.000_125,
+                reader: Reader::OpenSlide,
             },
             fingerprint: Some(Fingerprint { bits: [1, 2, 3, 4], colour: [200, 120, 160] }),
             coords: (0..50).map(|i| Coord { x: 224 * (i % 10), y: 224 * (i / 10) }).collect(),

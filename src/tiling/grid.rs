@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::TileSettings;
 use crate::ground::plan::Window;
-use crate::ground::units::{Coord, LevelGeometry, Mpp, Size};
+use crate::ground::units::{Coord, Geometry, Mpp, Size};
 use crate::tissue::Mask;
 
 /// Largest relative difference of a slide's pixel width and height; more, and a square of pixels is no square of tissue.
@@ -16,11 +16,13 @@ const LARGEST_ANISOTROPY: f64 = 0.01;
 /// How tiles of the requested size are read from a slide of pixel size `slide_mpp`.
 ///
 /// METHOD: the coarsest level that still has at least a tile's pixels in a tile's footprint, so that pixels are only
-/// ever shrunk. Where even level 0 is coarser, its pixels are taken as they are, if within the tolerance.
+/// ever shrunk. Where even level 0 is coarser, its pixels are taken as they are, if within the tolerance. A level may be
+/// decoded at 1/2, 1/4 or 1/8 of its size where its reader offers that and it gives a tile's pixels exactly: decoding at
+/// that size is then the whole shrink, and the two kinds of filter are never mixed. A stored level is preferred to it.
 ///
 /// # Errors
 /// Pixels that are not square, a slide coarser than the request, a residual above `mpp-tolerance`.
-pub fn window(levels: &[LevelGeometry], slide_mpp: Mpp, settings: &TileSettings) -> Result<Window> {
+pub fn window(geometry: &Geometry, slide_mpp: Mpp, settings: &TileSettings) -> Result<Window> {
     if slide_mpp.anisotropy() > LARGEST_ANISOTROPY {
         bail!(
             "pixels are not square: {} by {} µm, {:.1} % apart; export the slide with square pixels",
@@ -31,12 +33,20 @@ pub fn window(levels: &[LevelGeometry], slide_mpp: Mpp, settings: &TileSettings)
     }
     let mpp = slide_mpp.mean();
     let tile_px = settings.tile_px;
-    let whole_px = |level: &LevelGeometry| (f64::from(tile_px) * settings.mpp / (mpp * level.downsample)).round();
-    let level = levels.iter().rposition(|level| whole_px(level) >= f64::from(tile_px)).unwrap_or(0);
+    let levels = &geometry.levels;
+    let whole_px = |downsample: f64| (f64::from(tile_px) * settings.mpp / (mpp * downsample)).round();
+    let mut level = levels.iter().rposition(|level| whole_px(level.downsample) >= f64::from(tile_px)).unwrap_or(0);
+    let mut decode_scale = 1;
+    if whole_px(levels[level].downsample) > f64::from(tile_px) {
+        let gives_a_tile = |level: usize, scale: u32| whole_px(levels[level].downsample * f64::from(scale)) == f64::from(tile_px);
+        let offered = (0..levels.len()).rev().flat_map(|level| geometry.decode_scales.iter().map(move |&scale| (level, scale)));
+        (level, decode_scale) = offered.into_iter().find(|&(level, scale)| gives_a_tile(level, scale)).unwrap_or((level, 1));
+    }
     let level_downsample = levels[level].downsample;
-    let read_px = whole_px(&levels[level]).max(f64::from(tile_px)) as u32;
+    let downsample = level_downsample * f64::from(decode_scale);
+    let read_px = whole_px(downsample).max(f64::from(tile_px)) as u32;
 
-    let mpp_true = f64::from(read_px) * mpp * level_downsample / f64::from(tile_px);
+    let mpp_true = f64::from(read_px) * mpp * downsample / f64::from(tile_px);
     let residual = mpp_true / settings.mpp - 1.0;
     if residual.abs() > settings.mpp_tolerance {
         if read_px == tile_px && residual > 0.0 {
@@ -57,6 +67,7 @@ pub fn window(levels: &[LevelGeometry], slide_mpp: Mpp, settings: &TileSettings)
     Ok(Window {
         level,
         level_downsample,
+        decode_scale,
         read_px,
         tile_px,
         side_level0_px: level0_px(tile_px),
@@ -64,6 +75,7 @@ pub fn window(levels: &[LevelGeometry], slide_mpp: Mpp, settings: &TileSettings)
         mpp_requested: settings.mpp,
         mpp_true,
         residual,
+        reader: geometry.reader,
     })
 }
 
@@ -71,7 +83,7 @@ pub fn window(levels: &[LevelGeometry], slide_mpp: Mpp, settings: &TileSettings)
 /// wholly inside the canvas and inside the level that is read.
 pub fn squares<'a>(canvas: Size, window: &Window, mask: &'a Mask) -> impl Iterator<Item = (Coord, f32)> + use<'a> {
     // The window of whole pixels may reach a little past the rounded footprint.
-    let side = f64::from(window.side_level0_px).max((f64::from(window.read_px) * window.level_downsample).floor()) as u32;
+    let side = f64::from(window.side_level0_px).max((f64::from(window.read_px) * window.downsample()).floor()) as u32;
     let step = window.step_level0_px;
     let corners = move |length: u32| (0..=length.saturating_sub(side)).step_by(step as usize).filter(move |_| length >= side);
     let scale_x = f64::from(mask.size().width) / f64::from(canvas.width);
@@ -93,12 +105,20 @@ pub fn squares<'a>(canvas: Size, window: &Window, mask: &'a Mask) -> impl Iterat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::reader::Reader;
     use crate::ground::seed;
+    use crate::ground::units::LevelGeometry;
     use rand::Rng;
 
-    fn pyramid(downsamples: &[f64]) -> Vec<LevelGeometry> {
+    fn pyramid(downsamples: &[f64]) -> Geometry {
         let side = |d: f64| (40_000.0 / d) as u32;
-        downsamples.iter().map(|&d| LevelGeometry { size: Size { width: side(d), height: side(d) }, downsample: d }).collect()
+        let level = |&d: &f64| LevelGeometry { size: Size { width: side(d), height: side(d) }, downsample: d };
+        let levels = downsamples.iter().map(level).collect();
+        Geometry { levels, mpp: None, bounds: None, vendor: "pyramid".into(), reader: Reader::OpenSlide, decode_scales: vec![1] }
+    }
+
+    fn scaling(downsamples: &[f64]) -> Geometry {
+        Geometry { reader: Reader::JpegTiles, decode_scales: vec![1, 2, 4, 8], ..pyramid(downsamples) }
     }
 
     fn settings(mpp: f64, tile_px: u32) -> TileSettings {
@@ -122,6 +142,23 @@ mod tests {
     }
 
     #[test]
+    fn levels_are_decoded_smaller_where_that_is_the_whole_shrink() {
+        let at = |geometry: &Geometry, slide, mpp| {
+            window(geometry, Mpp::square(slide), &settings(mpp, 224)).map(|w| (w.level, w.decode_scale, w.read_px)).unwrap()
+        };
+        let levels = scaling(&[1.0, 4.0, 16.0]);
+        assert_eq!(at(&levels, 0.25, 0.5), (0, 2, 224));
+        assert_eq!(at(&levels, 0.25, 1.0), (1, 1, 224), "a stored level comes first");
+        assert_eq!(at(&levels, 0.25, 2.0), (1, 2, 224));
+        assert_eq!(at(&levels, 0.25, 32.0), (2, 8, 224));
+        assert_eq!(at(&levels, 0.25, 64.0), (2, 1, 3584), "no 1/16");
+        assert_eq!(at(&levels, 0.2495, 0.5), (0, 2, 224), "off by less than half a pixel a tile");
+        assert_eq!(at(&levels, 0.24, 0.5), (0, 1, 467), "no power of two");
+        let read = window(&levels, Mpp::square(0.25), &settings(0.5, 224)).unwrap();
+        assert_eq!((read.reader, read.downsample(), read.mpp_true), (Reader::JpegTiles, 2.0, 0.5));
+    }
+
+    #[test]
     fn pixels_that_are_not_square_are_refused() {
         assert!(window(&pyramid(&[1.0]), Mpp { x: 0.25, y: 0.26 }, &settings(0.5, 224)).is_err());
         assert!(window(&pyramid(&[1.0]), Mpp { x: 0.25, y: 0.2505 }, &settings(0.5, 224)).is_ok());
@@ -130,9 +167,10 @@ mod tests {
     #[test]
     fn windows_hold_their_promises_for_any_slide() {
         let mut random = seed::stream(0, "grid-windows");
-        let levels = pyramid(&[1.0, 2.0, 4.001, 16.01]);
         let mut accepted = 0;
-        for _ in 0..2000 {
+        for round in 0..4000 {
+            let downsamples = [1.0, 2.0, 4.001, 16.01];
+            let levels = if round % 2 == 0 { pyramid(&downsamples) } else { scaling(&downsamples) };
             let mpp = random.random_range(0.1..1.2);
             let wanted = settings(random.random_range(0.1..8.0), random.random_range(64..1024));
             let Ok(window) = window(&levels, Mpp::square(mpp), &wanted) else { continue };
@@ -142,11 +180,12 @@ mod tests {
             assert!((window.mpp_true - wanted.mpp * (1.0 + window.residual)).abs() < 1e-9);
             let footprint = f64::from(window.tile_px) * wanted.mpp / mpp;
             assert!((f64::from(window.side_level0_px) - footprint).abs() <= 0.5);
-            if let Some(coarser) = levels.get(window.level + 1) {
+            assert!(window.decode_scale == 1 || window.read_px == window.tile_px, "filters are not mixed");
+            if let Some(coarser) = levels.levels.get(window.level + 1).filter(|_| window.decode_scale == 1) {
                 assert!((footprint / coarser.downsample).round() < f64::from(window.tile_px), "no coarser level would do");
             }
         }
-        assert!(accepted > 1000);
+        assert!(accepted > 2000);
     }
 
     #[test]

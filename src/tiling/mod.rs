@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use self::roi::RoiSettings;
+use crate::slides::ReaderChoice;
 use crate::tissue::TissueSettings;
 
 /// Settings of `wsi tile`.
@@ -36,6 +37,8 @@ pub struct TileSettings {
     pub mpp_tolerance: f64,
     /// Largest share of a slide's tiles that may lie where the overview could not be read, 0–1; a slide with more fails.
     pub max_bad_tiles: f64,
+    /// Who reads the pixels: `auto`, the fastest that can, `openslide` or `jpeg-tiles`.
+    pub reader: ReaderChoice,
 }
 
 impl Default for TileSettings {
@@ -50,6 +53,7 @@ impl Default for TileSettings {
             slide_mpp: 0.0,
             mpp_tolerance: 0.01,
             max_bad_tiles: 0.01,
+            reader: ReaderChoice::Auto,
         }
     }
 }

@@ -303,6 +303,7 @@ impl Placed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::reader::Reader;
     use crate::ground::units::LevelGeometry;
 
     const CANVAS: Size = Size { width: 1000, height: 500 };
@@ -319,7 +320,14 @@ mod tests {
     }
 
     fn geometry(bounds: Option<(Coord, Size)>) -> Geometry {
-        Geometry { levels: vec![LevelGeometry { size: CANVAS, downsample: 1.0 }], mpp: None, bounds, vendor: "chart".into() }
+        Geometry {
+            levels: vec![LevelGeometry { size: CANVAS, downsample: 1.0 }],
+            mpp: None,
+            bounds,
+            vendor: "chart".into(),
+            reader: Reader::OpenSlide,
+            decode_scales: vec![1],
+        }
     }
 
     fn square(class: &str, from: f64, to: f64) -> String {

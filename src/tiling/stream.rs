@@ -141,7 +141,7 @@ fn tile(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<Tile> {
             return Ok(Tile::Outside);
         }
     }
-    let pixels = match slide.read(at, Size { width: window.read_px, height: window.read_px }, window.level) {
+    let pixels = match slide.read_scaled(at, Size { width: window.read_px, height: window.read_px }, window.level, window.decode_scale) {
         Ok(pixels) => pixels,
         Err(error) => return Ok(Tile::Unreadable(format!("{error:#}"))),
     };
@@ -158,6 +158,7 @@ fn tile(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<Tile> {
 mod tests {
     use super::*;
     use crate::ground::plan::Window;
+    use crate::ground::reader::Reader;
     use crate::ground::units::{Geometry, LevelGeometry, Mpp};
     use image::{Rgb, RgbImage};
 
@@ -183,7 +184,8 @@ mod tests {
     fn chart(broken: Option<Coord>, read_px: u32) -> (Chart, Plan) {
         let canvas = Size { width: 256, height: 64 };
         let levels = vec![LevelGeometry { size: canvas, downsample: 1.0 }];
-        let geometry = Geometry { levels, mpp: None, bounds: None, vendor: "chart".into() };
+        let geometry =
+            Geometry { levels, mpp: None, bounds: None, vendor: "chart".into(), reader: Reader::OpenSlide, decode_scales: vec![1] };
         let coords: Vec<Coord> = (0..100).map(|i| Coord { x: 2 * i, y: i / 2 }).collect();
         let plan = Plan {
             slide_id: "chart".into(),
@@ -195,6 +197,7 @@ mod tests {
             window: Window {
                 level: 0,
                 level_downsample: 1.0,
+                decode_scale: 1,
                 read_px,
                 tile_px: 4,
                 side_level0_px: read_px,
@@ -202,6 +205,7 @@ mod tests {
                 mpp_requested: 0.5,
                 mpp_true: 0.5,
                 residual: 0.0,
+                reader: Reader::OpenSlide,
             },
             fingerprint: None,
             tissue: vec![1.0; coords.len()],

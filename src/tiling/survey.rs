@@ -40,7 +40,7 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
     let geometry = slide.geometry();
     let roi = roi.map(|roi| roi.placed(geometry)).transpose()?;
     let (mpp, mpp_source) = pixel_size(geometry, file, settings)?;
-    let window = grid::window(&geometry.levels, mpp, settings)?;
+    let window = grid::window(geometry, mpp, settings)?;
     let canvas = geometry.canvas();
 
     let longest = f64::from(canvas.width.max(canvas.height));

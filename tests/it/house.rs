@@ -80,15 +80,17 @@ fn heavy_packages_are_named_in_one_place() {
         ("hdf5::", "store/"),
         ("polars::", "store/table.rs"),
         ("calamine::", "store/table.rs"),
-        ("quick_xml::", "store/annotations/"),
+        ("quick_xml::", "store/annotations/ or slides/ome.rs"),
         ("openslide_rs::", "slides/openslide.rs"),
+        ("turbojpeg::", "slides/jpeg_tiles/decode.rs"),
         ("clap::", "cli/"),
     ];
     for (_, path) in files() {
         let text = std::fs::read_to_string(&path).unwrap();
         let place = path.to_string_lossy().replace('\\', "/");
         for (package, home) in homes {
-            assert!(!text.contains(package) || place.contains(&format!("/src/{home}")), "{place} names {package}; only src/{home} may");
+            let at_home = home.split(" or ").any(|home| place.contains(&format!("/src/{home}")));
+            assert!(!text.contains(package) || at_home, "{place} names {package}; only src/{home} may");
         }
     }
 }

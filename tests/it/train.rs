@@ -11,6 +11,7 @@ use wsi::datasets::split::SplitSettings;
 use wsi::datasets::{Augment, Dataset};
 use wsi::ground::batch::{Batch, Input};
 use wsi::ground::plan::{Plan, Window};
+use wsi::ground::reader::Reader;
 use wsi::ground::seed;
 use wsi::ground::units::{Coord, Mpp, Size};
 use wsi::learn::fit::{State, fit};
@@ -65,6 +66,7 @@ pub fn plan(id: &str, tiles: usize) -> Plan {
         window: Window {
             level: 0,
             level_downsample: 1.0,
+            decode_scale: 1,
             read_px: side,
             tile_px: side,
             side_level0_px: side,
@@ -72,6 +74,7 @@ pub fn plan(id: &str, tiles: usize) -> Plan {
             mpp_requested: 0.5,
             mpp_true: 0.5,
             residual: 0.0,
+            reader: Reader::OpenSlide,
         },
         fingerprint: None,
         coords: (0..tiles as i64).map(|tile| Coord { x: 224 * tile, y: 0 }).collect(),
