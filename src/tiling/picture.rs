@@ -51,15 +51,23 @@ pub fn visualization(survey: &Survey, thumbnail: &RgbImage) -> RgbImage {
 fn outline_tissue(image: &mut RgbImage, mask: &Mask) {
     let (width, height) = image.dimensions();
     let cell = |at: u32, length: u32, cells: u32| (u64::from(at) * u64::from(cells) / u64::from(length)) as u32;
-    let tissue = |x: u32, y: u32| mask.at(cell(x, width, mask.size().width), cell(y, height, mask.size().height));
-    for (x, y, pixel) in image.enumerate_pixels_mut() {
-        let here = tissue(x, y);
-        let across = here != tissue(x.saturating_sub(1), y) || here != tissue((x + 1).min(width - 1), y);
-        if across || here != tissue(x, y.saturating_sub(1)) || here != tissue(x, (y + 1).min(height - 1)) {
-            *pixel = TISSUE;
-        } else if !here {
-            pixel.0 = pixel.0.map(|value| value / 2 + 96);
+    let columns: Vec<u32> = (0..width).map(|x| cell(x, width, mask.size().width)).collect();
+    let row = |y: u32| -> Vec<bool> {
+        let y = cell(y, height, mask.size().height);
+        columns.iter().map(|&x| mask.at(x, y)).collect()
+    };
+    let (mut above, mut here) = (row(0), row(0));
+    for (y, pixels) in image.rows_mut().enumerate() {
+        let below = row((y as u32 + 1).min(height - 1));
+        for (x, pixel) in pixels.enumerate() {
+            let beside = [here[x.saturating_sub(1)], here[(x + 1).min(here.len() - 1)], above[x], below[x]];
+            if beside.iter().any(|&near| near != here[x]) {
+                *pixel = TISSUE;
+            } else if !here[x] {
+                pixel.0 = pixel.0.map(|value| value / 2 + 96);
+            }
         }
+        (above, here) = (here, below);
     }
 }
 

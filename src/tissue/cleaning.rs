@@ -28,6 +28,9 @@ pub struct Cleaning {
     pub hole_um: f64,
 }
 
+/// METHOD: regions of ink smaller than a square of this side, µm, are dark or oddly coloured grains in tissue; a pen is ten times wider.
+const FINEST_INK_UM: f64 = 32.0;
+
 impl Default for Cleaning {
     fn default() -> Self {
         // METHOD: on the pictures seen, glass has a roughness below 1.3 and fat one of 3.4 to 14.
@@ -44,7 +47,8 @@ impl Cleaning {
         let radius = |um: f64| (um / mpp).round() as usize;
         let area = |um: f64| (um / mpp).powi(2).ceil() as usize;
         let ink_radius = (self.ink_margin_um / mpp).ceil() as usize; // at least one pixel: ink's edge is paler than ink
-        let ink = binary(pixels.iter().map(|&pixel| self.reject_ink && is_ink(pixel)).collect()).dilate(ink_radius);
+        let ink = binary(pixels.iter().map(|&pixel| self.reject_ink && is_ink(pixel)).collect());
+        let ink = ink.without_specks(area(FINEST_INK_UM)).dilate(ink_radius);
         let mut stained: Vec<bool> = pixels.iter().map(|pixel| pixel.saturation >= threshold).collect();
         if self.texture > 0.0 {
             stained.iter_mut().zip(textured(image, mpp, self.texture)).for_each(|(stained, rough)| *stained |= rough);

@@ -7,7 +7,14 @@ const BLACK: f32 = 0.3;
 
 /// Whether a pixel is ink of a green, blue, red or black pen, or the black of a slide's edge.
 pub(super) fn is_ink(pixel: Hsv) -> bool {
-    is_pen(pixel) || pixel.value < BLACK
+    is_pen(pixel) || pixel.value < BLACK && !is_dense(pixel)
+}
+
+/// Whether a dark pixel is so from haematoxylin: keratin, crowded nuclei.
+///
+/// METHOD: violet of some saturation. A black pen on glass has no colour, and on pink tissue it is darker or redder than this.
+fn is_dense(Hsv { hue, saturation, value }: Hsv) -> bool {
+    (255.0..305.0).contains(&hue) && saturation > 0.45 && value >= 0.15
 }
 
 /// Whether a pixel has the colour of a green, blue or red pen.

@@ -35,8 +35,8 @@ impl Binary {
     /// Fills 8-connected gaps of fewer than `smallest` pixels that do not reach the picture's border.
     pub(super) fn without_holes(self, smallest: usize) -> Self {
         let (width, height) = (self.width, self.height);
-        let at_border =
-            |cell: &usize| cell.is_multiple_of(width) || cell % width == width - 1 || cell / width == 0 || cell / width == height - 1;
+        let at_edge = |at: usize, length: usize| at == 0 || at + 1 == length;
+        let at_border = |&cell: &usize| at_edge(cell % width, width) || at_edge(cell / width, height);
         self.without_regions(false, |region| region.len() < smallest && !region.iter().any(at_border))
     }
 

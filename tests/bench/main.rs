@@ -27,6 +27,7 @@ use wsi::tiling::stream;
 mod bootstrap;
 mod losses;
 mod mil;
+mod tile_stage;
 
 const REFERENCE_BATCH: usize = 32;
 const REPEATS: usize = 3;
@@ -54,6 +55,9 @@ fn main() -> Result<()> {
     let mut rows = Vec::new();
     if wanted("tile") || wanted("extract") {
         rows.extend(slide_rows(wanted("tile"), wanted("extract"), threads)?);
+    }
+    if wanted("tile") {
+        rows.extend(tile_stage::rows(threads)?);
     }
     if wanted("losses") {
         rows.extend(losses::rows(threads)?);
