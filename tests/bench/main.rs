@@ -2,7 +2,7 @@
 //!
 //! Rows: `{id, ours, reference, unit, ratio, limit_ratio, note}`. The reference is what a short script does with OpenSlide
 //! and libtorch: read a tile, shrink it, collect 32, call the network. `ratio` > 1: we are faster. No physical limit is
-//! measured yet, so `limit_ratio` is null.
+//! measured but for `tile.read.*` (libjpeg-turbo alone); elsewhere `limit_ratio` is null.
 #![allow(clippy::print_stdout)] // a benchmark's rows are data
 
 use std::path::Path;
@@ -24,9 +24,12 @@ use wsi::store::coords;
 use wsi::synth::CohortSettings;
 use wsi::tiling::stream;
 
+mod bigtiff;
 mod bootstrap;
 mod losses;
 mod mil;
+mod peer;
+mod tiles;
 
 const REFERENCE_BATCH: usize = 32;
 const REPEATS: usize = 3;
@@ -39,6 +42,9 @@ fn main() -> Result<()> {
     }
     if given.first().is_some_and(|first| first == mil::MEMORY) {
         return mil::print_memory(&given[1..]);
+    }
+    if given.first().is_some_and(|first| first == tiles::MEMORY) {
+        return tiles::print_memory(&given[1..]);
     }
     // Cargo adds `--bench`.
     let mut arguments = given.into_iter().filter(|argument| argument != "--bench");
@@ -54,6 +60,9 @@ fn main() -> Result<()> {
     let mut rows = Vec::new();
     if wanted("tile") || wanted("extract") {
         rows.extend(slide_rows(wanted("tile"), wanted("extract"), threads)?);
+    }
+    if wanted("tile") {
+        rows.extend(tiles::rows()?);
     }
     if wanted("losses") {
         rows.extend(losses::rows(threads)?);

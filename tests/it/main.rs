@@ -6,6 +6,8 @@ mod aggregators;
 mod annotations;
 mod bad_input;
 mod bags;
+#[path = "../bench/bigtiff.rs"]
+mod bigtiff;
 mod classic;
 mod cohort;
 mod data;
@@ -20,6 +22,7 @@ mod probe;
 mod program;
 mod report;
 mod resume;
+mod slides;
 mod split;
 mod synth;
 mod tile;
