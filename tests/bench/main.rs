@@ -24,6 +24,7 @@ use wsi::store::coords;
 use wsi::synth::CohortSettings;
 use wsi::tiling::stream;
 
+#[allow(dead_code)] // what only the tests ask of it
 mod bigtiff;
 mod bootstrap;
 mod losses;

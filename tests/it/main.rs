@@ -7,6 +7,7 @@ mod annotations;
 mod bad_input;
 mod bags;
 #[path = "../bench/bigtiff.rs"]
+#[allow(dead_code)] // what only the benchmark asks of it
 mod bigtiff;
 mod classic;
 mod cohort;

@@ -18,16 +18,9 @@ use image::RgbImage;
 use self::cache::{Cache, Decoded};
 use super::openslide::OpenSlideReader;
 use super::tiff::{self, Directory, FileBytes, Grid, JpegTiles};
-use super::{Slide, display_name};
+use super::{CACHE_BYTES, Slide, display_name};
 use crate::ground::reader::Reader;
 use crate::ground::units::{Coord, Geometry, LevelGeometry, Size};
-
-/// Decoded tiles kept per open slide.
-///
-/// A plan is read row by row, so a stored tile is decoded once as long as the rows of stored tiles under one row of squares
-/// fit: `3 · width · (read_px + 2 · tile_height)` bytes. Squares of 448 px over tiles of 256 px: slides up to 93,000 px
-/// wide; squares of 224 px: 121,000 px; decoded at half size, four times that. On wider slides some tiles are decoded again.
-const CACHE_BYTES: usize = 256 << 20;
 
 /// Scales offered where a tile's sides are whole multiples of 16 pixels, so that no block reaches past its tile.
 const SCALES: [u32; 4] = [1, 2, 4, 8];
@@ -37,7 +30,7 @@ const PLAIN_GRIDS: [&str; 2] = ["aperio", "generic-tiff"];
 
 /// A slide whose stored tiles are read by us.
 ///
-/// Memory: 16 bytes a stored tile (a slide of 100,000² px: 3 MB), 256 MiB of decoded ones at most, and what is asked for.
+/// Memory: 16 bytes a stored tile (a slide of 100,000² px: 3 MB), the cache of decoded ones, and what is asked for.
 pub(super) struct JpegTilesReader {
     name: String,
     bytes: FileBytes,
@@ -77,7 +70,8 @@ impl JpegTilesReader {
             add_levels_below(&bytes, tiled[0].1, &mut geometry, &mut levels)?;
         }
         geometry.reader = Reader::JpegTiles;
-        let whole_blocks = |level: &Level| level.stored.grid.tile_width % 16 == 0 && level.stored.grid.tile_height % 16 == 0;
+        let whole_blocks =
+            |level: &Level| level.stored.grid.tile_width.is_multiple_of(16) && level.stored.grid.tile_height.is_multiple_of(16);
         if levels.iter().all(whole_blocks) {
             geometry.decode_scales = SCALES.to_vec();
         }

@@ -6,7 +6,7 @@
 mod giant;
 mod limit;
 #[path = "../../../src/slides/tiff/mod.rs"]
-#[allow(dead_code)] // what only the reader asks of it
+#[allow(dead_code, unused_imports)] // what only the reader asks of it
 mod tiff;
 
 use std::path::{Path, PathBuf};
