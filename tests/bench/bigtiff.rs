@@ -17,7 +17,7 @@ const ASCII: u16 = 2;
 const LONG8: u16 = 16;
 
 /// What the tiles show.
-pub struct Picture {
+pub(crate) struct Picture {
     width: u32,
     height: u32,
     /// One stream a kind of tile.
@@ -25,7 +25,7 @@ pub struct Picture {
 }
 
 /// Where the levels stand, each named by its downsample (1 first).
-pub enum Levels {
+pub(crate) enum Levels {
     /// One directory after the other.
     Chained(Vec<u32>),
     /// Those after the first below it, as OME-TIFF has them.
@@ -34,13 +34,13 @@ pub enum Levels {
 
 impl Picture {
     /// Tiles of flat colour.
-    pub fn checkered(width: u32, height: u32) -> Self {
+    pub(crate) fn checkered(width: u32, height: u32) -> Self {
         let flat = |&colour: &[u8; 3]| encode(&RgbImage::from_pixel(TILE_PX, TILE_PX, Rgb(colour)));
         Self { width, height, streams: COLOURS.iter().map(flat).collect() }
     }
 
     /// Tiles that are all cut from `image`.
-    pub fn repeated(width: u32, height: u32, image: &RgbImage) -> Self {
+    pub(crate) fn repeated(width: u32, height: u32, image: &RgbImage) -> Self {
         let cut = |x: u32, y: u32| encode(&image::imageops::crop_imm(image, x * TILE_PX, y * TILE_PX, TILE_PX, TILE_PX).to_image());
         let (columns, rows) = (image.width() / TILE_PX, image.height() / TILE_PX);
         Self { width, height, streams: (0..rows).flat_map(|y| (0..columns).map(move |x| (x, y))).map(|(x, y)| cut(x, y)).collect() }
@@ -52,7 +52,7 @@ impl Picture {
     }
 
     /// The colour of a pixel of level 0 of a checkered picture.
-    pub fn colour(&self, x: u32, y: u32) -> [u8; 3] {
+    pub(crate) fn colour(&self, x: u32, y: u32) -> [u8; 3] {
         self.kind(x / TILE_PX, y / TILE_PX).map_or([255; 3], |kind| COLOURS[kind])
     }
 }
@@ -79,7 +79,7 @@ fn part(stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// The file: 0.5 µm/px in the resolution tags, or what `description` says.
-pub fn bigtiff(picture: &Picture, levels: &Levels, description: Option<&str>) -> Vec<u8> {
+pub(crate) fn bigtiff(picture: &Picture, levels: &Levels, description: Option<&str>) -> Vec<u8> {
     let mut file = b"II\x2B\0\x08\0\0\0\0\0\0\0\0\0\0\0".to_vec();
     let (tables, streams): (Vec<_>, Vec<_>) = picture.streams.iter().map(|stream| part(stream)).unzip();
     let places: Vec<(u64, u64)> = streams

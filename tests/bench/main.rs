@@ -18,7 +18,7 @@ use wsi::encoders;
 use wsi::ground::memory;
 use wsi::ground::plan::Plan;
 use wsi::ground::units::Size;
-use wsi::slides;
+use wsi::slides::{self, ReaderChoice};
 use wsi::stages::{Machine, extract, synth, tile};
 use wsi::store::coords;
 use wsi::synth::CohortSettings;
@@ -133,10 +133,11 @@ fn count(plans: &[Plan]) -> usize {
 
 /// Pixels of every tile, one after the other: read, shrink.
 fn plain_tiles(slides: &Path, plan: &Plan, mut consume: impl FnMut(Vec<u8>) -> Result<()>) -> Result<()> {
-    let slide = slides::open(&slides.join(&plan.slide_file))?;
+    let slide = slides::open_with(&slides.join(&plan.slide_file), ReaderChoice::OpenSlide)?;
     let window = &plan.window;
+    let side = window.read_px * window.decode_scale;
     for &at in &plan.coords {
-        let image = slide.read(at, Size { width: window.read_px, height: window.read_px }, window.level)?;
+        let image = slide.read(at, Size { width: side, height: side }, window.level)?;
         consume(resize(&image, window.tile_px, window.tile_px, FilterType::Triangle).into_raw())?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
 use super::{Spent, tiff, timed};
 
 #[path = "../../../src/slides/jpeg_tiles/stream.rs"]
+#[allow(dead_code, unused_imports)] // its tests, which are run with the program's
 mod stream;
 
 /// Those under whole windows of `window` px, at one over `scale` of the stored size.
