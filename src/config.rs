@@ -56,11 +56,13 @@ pub struct ExtractSettings {
     pub resize: bool,
     /// Use random weights, seeded by `seed`, where no weight file is wanted; named in every output.
     pub random_weights: bool,
+    /// Largest share of a slide's tiles that may be unreadable, 0–1; a slide with more fails.
+    pub max_bad_tiles: f64,
 }
 
 impl Default for ExtractSettings {
     fn default() -> Self {
-        Self { encoder: EncoderSettings::default(), batch_size: 32, resize: false, random_weights: false }
+        Self { encoder: EncoderSettings::default(), batch_size: 32, resize: false, random_weights: false, max_bad_tiles: 0.01 }
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::{MachineArguments, SettingsArguments};
+use super::{MachineArguments, SelectionArguments, SettingsArguments};
+use crate::ground::share;
 use crate::stages::{self, extract};
 
 #[derive(Debug, Args)]
@@ -34,6 +35,11 @@ pub(super) struct Arguments {
     /// Use random weights; every output says so
     #[arg(long)]
     random_weights: bool,
+    /// Largest share of a slide's tiles that may be unreadable, such as 1%; a slide with more fails [default: 1%]
+    #[arg(long, value_name = "SHARE", value_parser = share::parse)]
+    max_bad_tiles: Option<f64>,
+    #[command(flatten)]
+    selection: SelectionArguments,
     #[command(flatten)]
     machine: MachineArguments,
     #[command(flatten)]
@@ -47,8 +53,10 @@ impl Arguments {
             ("extract.batch-size", self.batch_size.map(|value| value.to_string())),
             ("extract.resize", self.resize.then(|| "true".to_owned())),
             ("extract.random-weights", self.random_weights.then(|| "true".to_owned())),
+            ("extract.max-bad-tiles", self.max_bad_tiles.map(|value| format!("{value:?}"))),
         ])?;
-        let inputs = extract::Inputs { slides: self.slides, tiles: self.tiles, weights: self.weights };
+        let inputs =
+            extract::Inputs { slides: self.slides, tiles: self.tiles, weights: self.weights, selection: self.selection.selection() };
         stages::complete(extract::run(&config, &inputs, &self.out, &self.machine.machine()?)?)?;
         Ok(())
     }

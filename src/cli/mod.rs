@@ -7,12 +7,15 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
+use crate::ground::shard::Shard;
 use crate::learn::protocol::Protocol;
-use crate::stages::{Data, Machine};
+use crate::stages::{Data, Machine, Selection};
 
 mod config;
+mod doctor;
 mod extract;
 mod probe;
+mod pseudonymise;
 mod report;
 mod run;
 mod synth;
@@ -46,6 +49,10 @@ enum Verb {
     Report(report::Arguments),
     /// Make a small synthetic cohort
     Synth(synth::Arguments),
+    /// Look for trouble before it happens: names and numbers of patients in slide files
+    Doctor(doctor::Arguments),
+    /// Put pseudonyms into a table of labels
+    Pseudonymise(pseudonymise::Arguments),
     /// Print every setting, resolved
     Config(config::Arguments),
 }
@@ -65,6 +72,8 @@ impl Cli {
             Verb::Run(arguments) => arguments.run(),
             Verb::Report(arguments) => arguments.run(),
             Verb::Synth(arguments) => arguments.run(),
+            Verb::Doctor(arguments) => arguments.run(),
+            Verb::Pseudonymise(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
         }
     }
@@ -109,6 +118,26 @@ struct MachineArguments {
 impl MachineArguments {
     fn machine(&self) -> Result<Machine> {
         Machine::new(&self.device, self.threads)
+    }
+}
+
+/// Which slides of a cohort one call works on.
+#[derive(Debug, Args)]
+struct SelectionArguments {
+    /// Work on share i of n of the slides; the same call without it, afterwards, finishes the folder
+    #[arg(long, value_name = "I/N", default_value_t)]
+    shard: Shard,
+    /// Only the slides that this table names, such as the failed.csv of an earlier run
+    #[arg(long, value_name = "FILE")]
+    only: Option<PathBuf>,
+    /// Name slides by a keyed hash of their ids, in every output and message; FILE holds the key, at least 16 random bytes
+    #[arg(long, value_name = "SALTFILE")]
+    pseudonymise: Option<PathBuf>,
+}
+
+impl SelectionArguments {
+    fn selection(self) -> Selection {
+        Selection { shard: self.shard, only: self.only, salt: self.pseudonymise }
     }
 }
 

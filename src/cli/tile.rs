@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::SettingsArguments;
+use super::{SelectionArguments, SettingsArguments};
+use crate::ground::share;
 use crate::stages::{self, Machine, tile};
 
 #[derive(Debug, Args)]
@@ -31,15 +32,30 @@ pub(super) struct Arguments {
     /// How tissue is found: hsv, otsu or none [default: hsv]
     #[arg(long, value_name = "NAME")]
     tissue: Option<String>,
+    /// Annotations, and only what they enclose is tiled: a folder of files named by slide (GeoJSON of QuPath, XML of ASAP, or PNG masks),
+    /// or one file for one slide
+    #[arg(long, value_name = "DIR|FILE")]
+    roi: Option<PathBuf>,
+    /// Classes or groups whose outlines count, with commas between [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "roi")]
+    roi_classes: Option<Vec<String>>,
+    /// Tile what lies outside of the outlines instead
+    #[arg(long, requires = "roi")]
+    roi_outside: bool,
     /// Pixel size of level 0 for slides that do not state one, µm/px
     #[arg(long, value_name = "UM")]
     slide_mpp: Option<f64>,
+    /// Largest share of a slide's tiles that may lie where it cannot be read, such as 1% [default: 1%]
+    #[arg(long, value_name = "SHARE", value_parser = share::parse)]
+    max_bad_tiles: Option<f64>,
     /// Who reads the pixels: auto, openslide or jpeg-tiles [default: auto, the fastest that can]
     #[arg(long, value_name = "NAME")]
     reader: Option<String>,
     /// Worker threads; 0 takes every processor this process may use
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
+    #[command(flatten)]
+    selection: SelectionArguments,
     #[command(flatten)]
     settings: SettingsArguments,
 }
@@ -54,11 +70,15 @@ impl Arguments {
             ("tile.step-px", self.step_px.map(|value| value.to_string())),
             ("tile.min-tissue", real(self.min_tissue)),
             ("tile.tissue.name", self.tissue),
+            ("tile.roi.classes", self.roi_classes.map(|classes| format!("{classes:?}"))),
+            ("tile.roi.outside", self.roi_outside.then(|| "true".to_owned())),
             ("tile.slide-mpp", real(self.slide_mpp)),
+            ("tile.max-bad-tiles", real(self.max_bad_tiles)),
             ("tile.reader", self.reader),
         ])?;
         let machine = Machine::new("cpu", self.threads)?;
-        stages::complete(tile::run(&config, &tile::Inputs { slides: self.slides }, &self.out, &machine)?)?;
+        let inputs = tile::Inputs { slides: self.slides, roi: self.roi, selection: self.selection.selection() };
+        stages::complete(tile::run(&config, &inputs, &self.out, &machine)?)?;
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ use super::{Augment, Dataset, padding};
 use crate::ground::batch::{Batch, Input};
 use crate::ground::listing::listing;
 use crate::ground::memory;
+use crate::ground::tile_filter::TileFilter;
 use crate::store::bag;
 
 /// What is left free for the model and its batch when bags are kept in memory.
@@ -90,15 +91,15 @@ enum Kept {
 }
 
 impl Bags {
-    /// Reads `folder/<slide>.h5` for every labelled slide, whether or not all are kept.
+    /// Reads `folder/<slide>.h5` for every labelled slide, whether or not all are kept, without the tiles that the filter leaves out.
     ///
     /// # Errors
     /// As [`Cohort::join`]. One error names every labelled slide (at most 20, then their number) whose bag has no tiles, a value that
     /// is not finite, another width than most, or a file that cannot be read.
-    pub fn read(folder: &Path, cohort: Cohort, keep: Keep) -> Result<Self> {
+    pub fn read(folder: &Path, cohort: Cohort, tiles: TileFilter, keep: Keep) -> Result<Self> {
         let (cohort, roll) = cohort.join(&bag_ids(folder)?, &folder.display().to_string())?;
         let paths: Vec<_> = cohort.slides.iter().map(|slide| folder.join(format!("{}.h5", slide.slide))).collect();
-        let shapes: Vec<_> = paths.iter().map(|path| shape(path)).collect();
+        let shapes: Vec<_> = paths.iter().map(|path| shape(path, tiles)).collect();
         let width = usual_width(shapes.iter().flatten());
         let bytes: usize = shapes.iter().flatten().map(|(tiles, width)| size_of::<f16>() * tiles * width).sum();
         let in_memory = keep.in_memory(bytes as u64, memory::free())?;
@@ -110,7 +111,7 @@ impl Bags {
                 if own != width {
                     return Err(format!("its bag has {own} features a tile, most have {width}; extract all with one encoder"));
                 }
-                let values = bag::read_features(path).map_err(|error| format!("{error:#}"))?.values;
+                let values = bag::read_kept(path, tiles).map_err(|error| format!("{error:#}"))?.values;
                 Ok(if in_memory { values } else { Vec::new() })
             })
             .collect();
@@ -120,7 +121,7 @@ impl Bags {
         } else {
             tracing::info!("{} MB of bags are read from disk in every epoch", bytes >> 20);
             Kept::Disk(ReadAhead::new(
-                paths.into_iter().zip(shapes.into_iter().flatten()).map(|(path, shape)| Stored { path, shape }).collect(),
+                paths.into_iter().zip(shapes.into_iter().flatten()).map(|(path, shape)| Stored { path, shape, tiles }).collect(),
             ))
         };
         Ok(Self::new(cohort, features, width, roll))
@@ -167,11 +168,12 @@ impl Bags {
 }
 
 /// N and D of a bag, or what is wrong with it.
-fn shape(path: &Path) -> Result<(usize, usize), String> {
+fn shape(path: &Path, tiles: TileFilter) -> Result<(usize, usize), String> {
     if !path.is_file() {
         return Err("it is in the labels but has no bag; extract it, or remove its row".to_owned());
     }
-    match bag::read_shape(path) {
+    match bag::read_kept_shape(path, tiles) {
+        Ok((0, _)) if !tiles.is_open() => Err("train.tiles leaves none of its tiles; widen the bounds".to_owned()),
         Ok((0, _) | (_, 0)) => Err("its bag has no tiles; remove its row from the labels, or tile it again".to_owned()),
         Ok(shape) => Ok(shape),
         Err(error) => Err(format!("{error:#}")),

@@ -9,6 +9,7 @@ use tch::Device;
 
 use crate::ground::batch::{Batch, Input};
 use crate::ground::seed;
+use crate::ground::tile_filter::TileFilter;
 use crate::store::bag;
 
 mod augment;
@@ -43,6 +44,8 @@ pub struct Wanted<'a> {
     pub kind: DataKind,
     /// `[cohort]`, for bags.
     pub cohort: &'a cohort::CohortSettings,
+    /// `[train.tiles]`, for bags.
+    pub tiles: TileFilter,
     /// `[train.classic]`
     pub classic: &'a classic::ClassicSettings,
     /// `[train.mnist-bags]`
@@ -117,6 +120,7 @@ pub fn open(wanted: &Wanted, data: &Path, labels: Option<&Path>) -> Result<Box<d
             Box::new(bags::Bags::read(
                 &bag::folder(data),
                 cohort::Cohort::read(labels, wanted.cohort, wanted.seed)?,
+                wanted.tiles,
                 bags::Keep::from_environment()?,
             )?)
         }

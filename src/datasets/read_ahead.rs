@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Result, ensure};
 use half::f16;
 
+use crate::ground::tile_filter::TileFilter;
 use crate::store::bag;
 
 /// Bags that wait to be asked for; one more is being read. Bounds the memory to this many bags beside the batch's own.
@@ -15,13 +16,14 @@ const AHEAD: usize = 4;
 /// A bag on disk, with the shape that it had when the cohort was opened.
 pub(super) struct Stored {
     pub(super) path: PathBuf,
-    /// N and D
+    /// N and D, of the tiles that are kept
     pub(super) shape: (usize, usize),
+    pub(super) tiles: TileFilter,
 }
 
 impl Stored {
     fn read(&self) -> Result<Vec<f16>> {
-        let features = bag::read_features(&self.path)?;
+        let features = bag::read_kept(&self.path, self.tiles)?;
         let (tiles, width) = self.shape;
         ensure!(
             (features.tiles, features.width) == self.shape,

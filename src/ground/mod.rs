@@ -1,6 +1,7 @@
 //! What every room stands on: shapes, units, seeds, progress. Imports nothing of the crate.
 
 pub mod batch;
+pub mod coverage;
 pub mod device;
 pub mod distributions;
 pub mod fingerprint;
@@ -14,4 +15,8 @@ pub mod polygon;
 pub mod progress;
 pub mod reader;
 pub mod seed;
+pub mod shard;
+pub mod share;
+pub mod tile_filter;
+pub mod tile_status;
 pub mod units;

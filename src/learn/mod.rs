@@ -31,6 +31,8 @@ pub mod select;
 pub struct TrainSettings {
     /// What is trained on: `bags`, `cifar100`, `classic-mil` or `mnist-bags`.
     pub data: crate::datasets::DataKind,
+    /// Which tiles of a bag are used, by their quality, for `bags`.
+    pub tiles: crate::ground::tile_filter::TileFilter,
     /// Which of the classic sets, for `classic-mil`.
     pub classic: crate::datasets::classic::ClassicSettings,
     /// How bags of digits are drawn, for `mnist-bags`.
@@ -75,6 +77,7 @@ impl Default for TrainSettings {
     fn default() -> Self {
         Self {
             data: crate::datasets::DataKind::Bags,
+            tiles: crate::ground::tile_filter::TileFilter::default(),
             classic: crate::datasets::classic::ClassicSettings::default(),
             mnist_bags: crate::datasets::mnist_bags::MnistBagsSettings::default(),
             epochs: 50,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::Pipeline;
 use crate::config::Config;
 use crate::datasets::DataKind;
-use crate::stages::{self, Data, Machine, extract, probe, report, tile, train};
+use crate::stages::{self, Data, Machine, Selection, extract, probe, report, tile, train};
 use crate::store::digest;
 use crate::store::run::{Recipe, Summary};
 
@@ -59,7 +59,7 @@ impl Jobs<'_> {
         for stage in self.pipeline.stages.clone() {
             match stage {
                 "tile" => {
-                    let inputs = tile::Inputs { slides: self.slides()? };
+                    let inputs = tile::Inputs { slides: self.slides()?, roi: self.pipeline.roi.clone(), selection: Selection::default() };
                     let key = serde_json::to_string(&("tile", &config.tile))?;
                     tiles = Some(self.job(
                         key,
@@ -73,6 +73,7 @@ impl Jobs<'_> {
                         slides: self.slides()?,
                         tiles: tiles.clone().context("the stage 'extract' needs 'tile' before it")?,
                         weights: None,
+                        selection: Selection::default(),
                     };
                     let key = serde_json::to_string(&("extract", &config.extract, config.seed, &inputs.tiles))?;
                     let label = config.extract.encoder.name();

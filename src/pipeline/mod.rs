@@ -63,6 +63,8 @@ impl Files {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct InputFiles {
     slides: Files,
+    /// Annotations of the region of interest.
+    roi: Files,
     labels: Files,
     /// Bags that are there already, for a pipeline without the stages `tile` and `extract`.
     bags: Files,
@@ -82,6 +84,7 @@ pub struct Pipeline {
     pub folder: PathBuf,
     stages: Vec<&'static str>,
     slides: Option<PathBuf>,
+    roi: Option<PathBuf>,
     labels: Option<PathBuf>,
     bags: Option<PathBuf>,
     images: Option<PathBuf>,
@@ -130,6 +133,7 @@ impl Pipeline {
         Ok(Self {
             folder: out.join(&name),
             slides: input(&file, &file.inputs.slides)?,
+            roi: input(&file, &file.inputs.roi)?,
             labels: input(&file, &file.inputs.labels)?,
             bags: input(&file, &file.inputs.bags)?,
             images: input(&file, &file.inputs.images)?,

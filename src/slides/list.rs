@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::display_name;
+use crate::store::pseudonym::Salt;
 use crate::store::table;
 
 /// One slide on disk.
@@ -20,14 +21,62 @@ pub struct SlideFile {
     pub file: String,
     /// Where to open it.
     pub path: PathBuf,
+    /// The other files that belong to it: those of its DICOM series, or of MIRAX's folder beside it; sorted.
+    pub companions: Vec<PathBuf>,
     /// µm per level-0 pixel from the table's `mpp` column, if it has one.
     pub mpp: Option<f64>,
+    /// What `id` was before it became a pseudonym; never written anywhere.
+    pub former_id: Option<String>,
+}
+
+impl SlideFile {
+    fn new(id: String, file: String, path: PathBuf) -> Result<Self> {
+        let companions = if extension(&path) == MIRAX { beside(&path.with_extension(""))? } else { Vec::new() };
+        Ok(Self { id, file, path, companions, mpp: None, former_id: None })
+    }
+
+    /// What the slide is called where nobody sees it: in the names of files that belong to it.
+    pub fn true_id(&self) -> &str {
+        self.former_id.as_deref().unwrap_or(&self.id)
+    }
+
+    /// Every file of the slide, the one that is opened first.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.path).chain(&self.companions).map(PathBuf::as_path)
+    }
+
+    /// The slide under a pseudonym: neither id nor file name tells what it was called.
+    fn pseudonymous(self, salt: &Salt) -> Self {
+        let id = salt.pseudonym(&self.id);
+        Self { file: format!("{id}.{}", extension(&self.path)), id, former_id: Some(self.id), ..self }
+    }
+
+    /// A message about the slide without its former id and the name of its file, where it has a pseudonym.
+    pub fn disguise(&self, message: &str) -> String {
+        let Some(former) = &self.former_id else { return message.to_owned() };
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        message.replace(&display_name(&self.path), &self.file).replace(&*stem, &self.id).replace(former.as_str(), &self.id)
+    }
+}
+
+/// [`list`], under the pseudonyms that a salt gives, sorted by them.
+///
+/// # Errors
+/// As [`list`].
+pub fn list_pseudonymous(path: &Path, salt: Option<&Salt>) -> Result<Vec<SlideFile>> {
+    let mut slides = list(path)?;
+    if let Some(salt) = salt {
+        slides = slides.into_iter().map(|slide| slide.pseudonymous(salt)).collect();
+        slides.sort_by(|a, b| a.file.cmp(&b.file));
+    }
+    Ok(slides)
 }
 
 /// Extensions of the formats OpenSlide reads; other files in a folder are no slides. Companions (`.dat` of MIRAX, tiles
 /// of VMS) are not listed: the reader finds them.
 const EXTENSIONS: [&str; 14] = ["svs", "tif", "tiff", "ndpi", "vms", "vmu", "scn", "mrxs", "bif", "svslide", "czi", "zvi", "qptiff", DICOM];
 const DICOM: &str = "dcm";
+const MIRAX: &str = "mrxs";
 
 /// Extensions of tables that list slides.
 const TABLES: [&str; 4] = ["csv", "tsv", "txt", "xlsx"];
@@ -55,7 +104,7 @@ pub fn list(path: &Path) -> Result<Vec<SlideFile>> {
     } else if TABLES.contains(&extension(path).as_str()) {
         in_table(path)?
     } else {
-        vec![SlideFile { id: id(path)?, file: name, path: path.to_owned(), mpp: None }]
+        vec![SlideFile::new(id(path)?, name, path.to_owned())?]
     };
     slides.sort_by(|a, b| a.file.cmp(&b.file));
     refuse_duplicates(&slides)?;
@@ -79,7 +128,7 @@ fn in_folder(root: &Path) -> Result<Vec<SlideFile>> {
 
     let mut slides = Vec::new();
     for path in others {
-        slides.push(SlideFile { id: id(&path)?, file: relative(&path, root), path, mpp: None });
+        slides.push(SlideFile::new(id(&path)?, relative(&path, root), path)?);
     }
     let mut series: BTreeMap<(PathBuf, String), BTreeSet<PathBuf>> = BTreeMap::new();
     for path in dicom {
@@ -91,7 +140,8 @@ fn in_folder(root: &Path) -> Result<Vec<SlideFile>> {
         let alone = series.keys().filter(|(other, _)| other == folder).count() == 1;
         if let Some(first) = files.first() {
             let id = if alone && files.len() > 1 { display_name(&folder.canonicalize()?) } else { id(first)? };
-            slides.push(SlideFile { id, file: relative(first, root), path: first.clone(), mpp: None });
+            let companions = files.iter().skip(1).cloned().collect();
+            slides.push(SlideFile { companions, ..SlideFile::new(id, relative(first, root), first.clone())? });
         }
     }
     Ok(slides)
@@ -117,6 +167,19 @@ fn walk(folder: &Path, visited: &mut HashSet<PathBuf>, files: &mut Vec<PathBuf>)
     Ok(())
 }
 
+/// The files in MIRAX's folder of data, sorted; none where there is no such folder, which the reader will say.
+fn beside(folder: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("cannot read the folder '{}'; check its permissions", display_name(folder));
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(folder).with_context(context)?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().with_context(context)?;
+    files.retain(|path| path.is_file());
+    files.sort();
+    Ok(files)
+}
+
 fn in_table(table_path: &Path) -> Result<Vec<SlideFile>> {
     let name = display_name(table_path);
     let frame = table::read(table_path)?;
@@ -136,7 +199,7 @@ fn in_table(table_path: &Path) -> Result<Vec<SlideFile>> {
         }
         let path = folder.join(&named);
         let mut slide = if path.is_file() {
-            SlideFile { id: id(&path)?, file: relative(&path, folder), path, mpp: None }
+            SlideFile::new(id(&path)?, relative(&path, folder), path)?
         } else {
             let found = match &mut beside {
                 Some(found) => found,

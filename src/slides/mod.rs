@@ -8,6 +8,7 @@ mod list;
 mod ome;
 mod openslide;
 mod overview;
+mod privacy;
 mod tiff;
 
 use std::path::Path;
@@ -21,14 +22,15 @@ use self::openslide::OpenSlideReader;
 use crate::ground::reader::Reader;
 use crate::ground::units::{Coord, Geometry, Size};
 
-pub use list::{SlideFile, list};
+pub use list::{SlideFile, list, list_pseudonymous};
 pub use overview::{Overview, overview};
+pub use privacy::{Risk, name_risk};
 
 /// Decoded tiles that an open slide keeps, in either reader.
 ///
 /// A plan is read row by row, so a stored tile is decoded once as long as the rows of stored tiles under one row of squares
 /// fit: `3 · width · (read_px + 2 · tile_height)` bytes, with OpenSlide 4 instead of 3. Squares of 448 px over tiles of
-/// 256 px: slides up to 93,000 px wide; squares of 224 px: 121,000 px; decoded at half size, twice that width. On wider
+/// 256 px: slides up to 93,000 px wide, 372,000 px where they are decoded at half size; squares of 224 px: 121,000 px. On wider
 /// slides some tiles are decoded again. Small slides never fill it.
 const CACHE_BYTES: usize = 256 << 20;
 
@@ -113,6 +115,14 @@ pub fn open_with(path: &Path, choice: ReaderChoice) -> Result<Box<dyn Slide>> {
             Ok(Box::new(opened.because(format!("{why:#}"))))
         }
     }
+}
+
+/// Where in a slide file a name, a number or a date may stand. Reads tag names and lengths alone; opens no picture.
+///
+/// # Errors
+/// As [`open`].
+pub fn privacy_risks(path: &Path) -> Result<Vec<Risk>> {
+    Ok(privacy::risks(&openslide::inventory(path)?))
 }
 
 /// How a slide is called in messages: its file name, never its path, which may name a person or a machine.

@@ -105,6 +105,27 @@ impl Slide for OpenSlideReader {
     }
 }
 
+/// What a slide file carries beside its pixels.
+pub(super) struct Inventory {
+    /// Names of tags and the lengths of their values in characters.
+    pub(super) tags: Vec<(String, usize)>,
+    /// Names of attached pictures, which are not opened.
+    pub(super) pictures: Vec<String>,
+}
+
+/// # Errors
+/// As [`OpenSlideReader::open`].
+pub(super) fn inventory(path: &Path) -> Result<Inventory> {
+    let name = display_name(path);
+    let slide = OpenSlide::new(path).map_err(|error| cannot_open(&name, path, &error))?;
+    let names = slide.property_names().map_err(|error| cannot_open(&name, path, &error))?;
+    let length = |tag: &String| slide.property_value(tag).map_or(0, |value| value.trim().chars().count());
+    let pictures = slide.associated_image_names().map_err(|error| cannot_open(&name, path, &error))?;
+    // OpenSlide's own names repeat the vendor's.
+    let tags = names.into_iter().filter(|tag| !tag.starts_with("openslide.")).map(|tag| (tag.clone(), length(&tag))).collect();
+    Ok(Inventory { tags, pictures })
+}
+
 fn geometry(slide: &OpenSlide) -> Geometry {
     let levels = slide
         .all_level_dimensions()

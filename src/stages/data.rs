@@ -29,8 +29,14 @@ impl Data {
     /// Whatever the dataset or the split says.
     pub fn open(&self, config: &Config) -> Result<(Box<dyn Dataset>, Split)> {
         let train = &config.train;
-        let wanted =
-            Wanted { kind: train.data, cohort: &config.cohort, classic: &train.classic, mnist_bags: &train.mnist_bags, seed: config.seed };
+        let wanted = Wanted {
+            kind: train.data,
+            cohort: &config.cohort,
+            tiles: train.tiles,
+            classic: &train.classic,
+            mnist_bags: &train.mnist_bags,
+            seed: config.seed,
+        };
         let dataset = datasets::open(&wanted, &self.data, self.labels.as_deref())?;
         let split = match &self.split {
             Some(path) => config.split.read(dataset.as_ref(), path)?,

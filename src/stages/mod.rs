@@ -1,10 +1,13 @@
 //! One verb a file: open the run folder, do the work, close it. A stage reads files and writes files; nothing else joins two stages.
 
 mod data;
+pub mod doctor;
 pub mod extract;
 mod frozen;
 pub mod probe;
+pub mod pseudonymise;
 pub mod report;
+mod selection;
 pub mod synth;
 pub mod tile;
 pub mod train;
@@ -16,9 +19,12 @@ use anyhow::{Result, bail};
 
 use crate::datasets::Dataset;
 use crate::ground::batch::Input;
-use crate::store::run::Summary;
+use crate::store::files;
+use crate::store::run::{Run, Summary};
+use crate::store::table::{self, Cells};
 
 pub use data::Data;
+pub use selection::Selection;
 
 /// Where a stage runs. Never part of a digest: the machine does not change the result.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +75,21 @@ pub fn complete(summary: Summary) -> Result<Summary> {
         return Ok(summary);
     }
     bail!("{} of the {} stage's items failed; the others are complete:\n{}", summary.failed.len(), summary.stage, list(&summary.failed))
+}
+
+/// Writes `failed.csv`, which `--only` takes: the items that failed and why; no such file where none did.
+fn write_failed(run: &Run, failed: &BTreeMap<String, String>) -> Result<()> {
+    let path = run.path("failed.csv");
+    if failed.is_empty() {
+        return files::remove(&path);
+    }
+    let text = |cells: Vec<&String>| Cells::Text(cells.into_iter().cloned().collect());
+    table::write(&path, vec![("slide_id", text(failed.keys().collect())), ("reason", text(failed.values().collect()))])
+}
+
+/// An error on one line, for tables and summaries.
+fn one_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn list(failed: &BTreeMap<String, String>) -> String {

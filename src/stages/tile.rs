@@ -1,30 +1,39 @@
 //! `tile`: slides become plans. Coordinates, a thumbnail and a picture of mask and grid per slide, one table for all.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::Machine;
+use super::{Machine, Selection, one_line, write_failed};
 use crate::config::Config;
 use crate::ground::interrupt::{self, Interrupted};
 use crate::ground::plan::Plan;
 use crate::ground::progress::Progress;
 use crate::slides::{self, SlideFile};
+use crate::store::annotations::contours;
 use crate::store::run::{Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
 use crate::store::{coords, digest, files};
 use crate::tiling::TileSettings;
 use crate::tiling::fingerprint::fingerprint;
 use crate::tiling::picture;
+use crate::tiling::roi::{self, Roi, Skipped};
 use crate::tiling::survey::survey;
 
 /// What `tile` reads.
 pub struct Inputs {
     /// A folder of slides, one slide, or a CSV table that names them.
     pub slides: PathBuf,
+    /// Annotations of the region of interest: a folder of files named by slide, or one file for one slide.
+    pub roi: Option<PathBuf>,
+    /// Which of the slides.
+    pub selection: Selection,
 }
 
 /// What identifies a tile run: its settings, and the names, bytes and given pixel sizes of its slides.
@@ -32,19 +41,24 @@ pub struct Inputs {
 /// # Errors
 /// Settings that make no grid, no slides, two slides of one id.
 pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
-    recipe_for(config, &listed(inputs)?)
+    recipe_for(config, inputs, &listed(inputs)?)
 }
 
-/// Tiles every slide that has no coordinates yet. A slide that fails is named in the summary and stops no other.
+/// Tiles every slide that has no coordinates yet, the largest files first. A slide that fails is named in the summary and stops no
+/// other.
 ///
-/// Outputs in `out`: `patches/<id>_patches.h5`, `thumbnails/<id>.jpg`, `visualization/<id>.jpg`, `slides.csv`.
+/// Outputs in `out`: `patches/<id>_patches.h5`, `thumbnails/<id>.jpg`, `visualization/<id>.jpg`, `contours_geojson/<id>.geojson`,
+/// `slides.csv`, and `failed.csv` where a slide failed. A call for a share of the list leaves the tables to the call for the whole.
+///
+/// Memory: at most `threads` slides are in work at a time, whatever their number and size on disk; each holds its overview at
+/// 8 µm/px or finer and the mask's working copies of it, about 40 bytes a pixel (a scan of 25 × 25 mm: 10 million pixels).
 ///
 /// # Errors
 /// As [`recipe`], a folder that cannot be written, an interruption.
 pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> Result<Summary> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(machine.threads).build().context("cannot start the worker threads")?;
     let slides = pool.install(|| listed(inputs))?;
-    let recipe = recipe_for(config, &slides)?;
+    let recipe = recipe_for(config, inputs, &slides)?;
     let run = match Run::open(out, recipe)? {
         Opened::Done(summary) => {
             tracing::info!("tile: nothing to do, {} slides are tiled", slides.len());
@@ -53,69 +67,112 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         Opened::Work(run) => run,
     };
 
-    let progress = Progress::new("slides", slides.len());
-    let outcomes: Vec<Result<Plan>> = pool.install(|| {
-        let one = |slide: &Listed| {
-            interrupt::check()?;
-            let outcome = tile(&run, slide, &config.tile);
-            progress.add(1, &slide.file.id);
-            outcome
-        };
-        slides.par_iter().map(one).collect()
-    });
-    progress.finish();
+    let shard = inputs.selection.shard;
+    let slides: Vec<Listed> =
+        slides.into_iter().enumerate().filter(|(position, _)| shard.holds(*position)).map(|(_, slide)| slide).collect();
+    let outcomes = tile_all(&run, &slides, config, inputs.roi.as_deref(), machine, &pool);
     if outcomes.iter().any(|outcome| outcome.as_ref().is_err_and(|error| error.is::<Interrupted>())) {
         return Err(Interrupted.into());
     }
 
-    write_table(&run.path("slides.csv"), &slides, &outcomes)?;
     let tiles: usize = outcomes.iter().flatten().map(|plan| plan.coords.len()).sum();
     let failed: BTreeMap<String, String> = slides
         .iter()
         .zip(&outcomes)
-        .filter_map(|(slide, outcome)| Some((slide.file.id.clone(), one_line(outcome.as_ref().err()?))))
+        .filter_map(|(slide, outcome)| Some((slide, outcome.as_ref().err()?)))
+        .filter(|(_, error)| !error.is::<Skipped>())
+        .map(|(slide, error)| (slide.file.id.clone(), reason(slide, error)))
         .collect();
-    let done = slides.len() - failed.len();
+    let done = outcomes.iter().flatten().count();
+    let figures = json!({ "slides": slides.len(), "done": done, "tiles": tiles });
+    if !shard.is_whole() {
+        tracing::info!(
+            "tile: {done} of {} slides of share {shard}, {tiles} tiles; finish with the same call without --shard",
+            slides.len()
+        );
+        return run.leave(figures, failed);
+    }
+    write_table(&run.path("slides.csv"), &slides, &outcomes)?;
+    write_failed(&run, &failed)?;
     tracing::info!("tile: {done} of {} slides, {tiles} tiles; see slides.csv", slides.len());
-    run.finish(json!({ "slides": slides.len(), "done": done, "tiles": tiles }), failed)
+    run.finish(figures, failed)
 }
 
-/// A slide and the fast digest of its file.
+/// Tiles the slides, each thread taking the largest that is left; in the order of `slides`. Threads of their own, so that waiting for
+/// the pool's blocks never begins another slide, and no more than `threads` are in memory.
+fn tile_all(
+    run: &Run,
+    slides: &[Listed],
+    config: &Config,
+    drawn: Option<&Path>,
+    machine: &Machine,
+    pool: &rayon::ThreadPool,
+) -> Vec<Result<Plan>> {
+    let mut order: Vec<usize> = (0..slides.len()).collect();
+    order.sort_by_key(|&index| Reverse(slides[index].bytes));
+    let (next, progress) = (AtomicUsize::new(0), Progress::new("slides", slides.len()));
+    let outcomes: Vec<OnceLock<Result<Plan>>> = slides.iter().map(|_| OnceLock::new()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..machine.threads.min(slides.len()) {
+            scope.spawn(|| {
+                while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome =
+                        interrupt::check().map_err(Into::into).and_then(|()| tile(run, &slides[index], &config.tile, drawn, pool));
+                    progress.add(1, &slides[index].file.id);
+                    // Each index is taken once, so that its cell is empty.
+                    let _ = outcomes[index].set(outcome);
+                }
+            });
+        }
+    });
+    progress.finish();
+    outcomes.into_iter().filter_map(OnceLock::into_inner).collect()
+}
+
+/// A slide, the fast digest of its file and its length.
 struct Listed {
     file: SlideFile,
     digest: String,
+    bytes: u64,
 }
 
 /// The slides in order, digested in parallel. A file that cannot be read has an empty digest here and its reason in the
 /// table later.
 fn listed(inputs: &Inputs) -> Result<Vec<Listed>> {
-    let digested = |file: SlideFile| Listed { digest: digest::file_fast(&file.path).unwrap_or_default(), file };
-    Ok(slides::list(&inputs.slides)?.into_par_iter().map(digested).collect())
+    let slides = inputs.selection.narrow(inputs.selection.slides(&inputs.slides)?, |slide| &slide.id)?;
+    let looked_at = |file: SlideFile| Listed {
+        digest: digest::files_fast(file.files()).unwrap_or_default(),
+        bytes: file.files().filter_map(|path| Some(path.metadata().ok()?.len())).sum(),
+        file,
+    };
+    Ok(slides.into_par_iter().map(looked_at).collect())
 }
 
-fn recipe_for(config: &Config, slides: &[Listed]) -> Result<Recipe> {
+fn recipe_for(config: &Config, inputs: &Inputs, slides: &[Listed]) -> Result<Recipe> {
     config.tile.validate()?;
     let named: Vec<_> = slides.iter().map(|slide| (&slide.file.file, &slide.digest, slide.file.mpp)).collect();
-    Ok(Recipe {
-        stage: "tile".into(),
-        settings: json!({ "tile": config.tile }),
-        inputs: BTreeMap::from([("slides".into(), digest::bytes(serde_json::to_string(&named)?.as_bytes()))]),
-    })
+    let mut digests = BTreeMap::from([("slides".into(), digest::bytes(serde_json::to_string(&named)?.as_bytes()))]);
+    if let Some(given) = &inputs.roi {
+        digests.insert("roi".into(), roi::digest(given, slides.iter().map(|slide| &slide.file))?);
+    }
+    Ok(Recipe { stage: "tile".into(), settings: json!({ "tile": config.tile }), inputs: digests })
 }
 
 /// Tiles one slide, unless its coordinates are there already: they are written last.
-fn tile(run: &Run, listed: &Listed, settings: &TileSettings) -> Result<Plan> {
+fn tile(run: &Run, listed: &Listed, settings: &TileSettings, drawn: Option<&Path>, pool: &rayon::ThreadPool) -> Result<Plan> {
     let file = &listed.file;
     let patches = run.path(&format!("patches/{}_patches.h5", file.id));
     if patches.exists() {
         return coords::read(&patches);
     }
+    let roi = drawn.map(|given| Roi::read(given, file, &settings.roi)).transpose()?;
     let slide = slides::open_with(&file.path, settings.reader)?;
-    let survey = survey(slide.as_ref(), file, &listed.digest, settings)?;
+    let survey = pool.install(|| survey(slide.as_ref(), file, &listed.digest, settings, roi))?;
     let thumbnail = picture::thumbnail(&survey)?;
     for (folder, image) in [("thumbnails", &thumbnail), ("visualization", &picture::visualization(&survey, &thumbnail))] {
         files::write_bytes(&run.path(&format!("{folder}/{}.jpg", file.id)), &picture::jpeg(image)?)?;
     }
+    contours::write(&run.path(&format!("contours_geojson/{}.geojson", file.id)), &survey.mask.contours(survey.plan.canvas))?;
     let plan = Plan { fingerprint: fingerprint(&thumbnail, &survey.mask), ..survey.plan };
     if survey.squares == 0 {
         return Err(anyhow!(
@@ -123,6 +180,14 @@ fn tile(run: &Run, listed: &Listed, settings: &TileSettings) -> Result<Plan> {
             plan.canvas.width,
             plan.canvas.height,
             side = plan.window.side_level0_px,
+        ));
+    }
+    if let (true, Some((_, left_out @ 1..))) = (plan.coords.is_empty(), &survey.roi) {
+        return Err(anyhow!(
+            "none of {left_out} squares with tissue has {} of the region of interest; look at visualization/{}.jpg, then lower \
+             tile.roi.min-share, choose other classes or set tile.roi.origin",
+            settings.roi.min_share,
+            file.id
         ));
     }
     if plan.coords.is_empty() {
@@ -137,12 +202,19 @@ fn tile(run: &Run, listed: &Listed, settings: &TileSettings) -> Result<Plan> {
     Ok(plan)
 }
 
+/// Why a slide failed, on one line.
+fn reason(slide: &Listed, error: &anyhow::Error) -> String {
+    slide.file.disguise(&one_line(error))
+}
+
 fn write_table(path: &Path, slides: &[Listed], outcomes: &[Result<Plan>]) -> Result<()> {
     let planned = |cell: &dyn Fn(&Plan) -> String| {
         Cells::Text(outcomes.iter().map(|outcome| outcome.as_ref().map_or_else(|_| String::new(), cell)).collect())
     };
-    let status = |outcome: &Result<Plan>| if outcome.is_ok() { "done" } else { "failed" }.to_owned();
-    let reason = |outcome: &Result<Plan>| outcome.as_ref().err().map_or_else(String::new, one_line);
+    let status = |outcome: &Result<Plan>| match outcome {
+        Ok(_) => "done".to_owned(),
+        Err(error) => if error.is::<Skipped>() { "skipped" } else { "failed" }.to_owned(),
+    };
     table::write(
         path,
         vec![
@@ -158,11 +230,16 @@ fn write_table(path: &Path, slides: &[Listed], outcomes: &[Result<Plan>]) -> Res
             ("tiles", planned(&|plan| plan.coords.len().to_string())),
             ("coords_digest", planned(&coords::digest)),
             ("status", Cells::Text(outcomes.iter().map(status).collect())),
-            ("reason", Cells::Text(outcomes.iter().map(reason).collect())),
+            (
+                "reason",
+                Cells::Text(
+                    slides
+                        .iter()
+                        .zip(outcomes)
+                        .map(|(slide, outcome)| outcome.as_ref().err().map_or_else(String::new, |error| reason(slide, error)))
+                        .collect(),
+                ),
+            ),
         ],
     )
-}
-
-fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
 }

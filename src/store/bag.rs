@@ -3,6 +3,9 @@
 //! `features` f16 `[N,D]` and `coords` int64 `[N,2]` carry TRIDENT's names and attributes, so that its readers open a bag
 //! as it is; the whole truth (encoder, weights, true micrometres, digests) is one root attribute `wsi` (JSON). Bags of
 //! CLAM and TRIDENT are read too: f16 or f32, any integer coordinates, no `wsi`.
+//!
+//! Where this program read the tiles, `tile_status` u8 `[M]` says of each tile of the plan what became of it (`TileStatus`), and
+//! `quality` f16 `[N,5]` what the N tiles with features look like, so that filters need no pixels.
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::{coords, digest, files};
 use crate::ground::fingerprint::Fingerprint;
 use crate::ground::plan::{Plan, Window};
+use crate::ground::tile_filter::TileFilter;
+use crate::ground::tile_status::{StatusCounts, TileStatus};
 use crate::ground::units::{Coord, Mpp};
 
 const SCHEMA: &str = "wsi-bag-1";
@@ -37,6 +42,18 @@ pub struct Origin {
     /// sha256 of the weight file, or `random, seed N`.
     pub weights: String,
 }
+
+/// What reading a plan's tiles showed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Of each tile of the plan, in its order.
+    pub status: Vec<TileStatus>,
+    /// Of each tile with pixels: the columns [`QUALITY`].
+    pub quality: Vec<[f16; QUALITY.len()]>,
+}
+
+/// Columns of the dataset `quality`.
+pub const QUALITY: [&str; 5] = ["tissue", "blur", "pen", "whiteness", "darkness"];
 
 /// The root attribute `wsi`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,7 +83,10 @@ pub struct Header {
     pub tiles: usize,
     /// D
     pub width: usize,
-    /// sha256 of the coordinates, as in the coordinates file.
+    /// What became of the plan's tiles; `None` where they were not read by this program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusCounts>,
+    /// sha256 of the bag's coordinates; that of the coordinates file where every tile was read.
     pub coords_digest: String,
     /// sha256 of the features' bytes.
     pub features_digest: String,
@@ -83,13 +103,24 @@ pub struct Bag {
     pub header: Option<Header>,
 }
 
-/// Writes a bag, whole or not at all; the same content gives the same bytes.
+/// Writes a bag, whole or not at all; the same content gives the same bytes. `features` has a row for each tile of the plan whose
+/// status is ok; without `seen`, for every tile.
 ///
 /// # Errors
-/// Fewer or more vectors than tiles in the plan; a file that cannot be written.
-pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin) -> Result<()> {
+/// Fewer or more vectors than such tiles; a file that cannot be written.
+pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin, seen: Option<&Seen>) -> Result<()> {
     let Features { values, tiles, width } = features;
-    ensure!(*tiles == plan.coords.len(), "slide '{}': {tiles} vectors for {} tiles", plan.slide_id, plan.coords.len());
+    let with_features = match seen {
+        Some(seen) => kept(plan, &seen.status)?,
+        None => plan.clone(),
+    };
+    let quality = seen.map_or(*tiles, |seen| seen.quality.len());
+    ensure!(
+        *tiles == with_features.coords.len() && *tiles == quality,
+        "slide '{}': {tiles} vectors and {quality} qualities for {} tiles",
+        plan.slide_id,
+        with_features.coords.len()
+    );
     let header = Header {
         schema: SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -103,7 +134,8 @@ pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin) -> 
         fingerprint: plan.fingerprint,
         tiles: *tiles,
         width: *width,
-        coords_digest: coords::digest(plan),
+        status: seen.map(|seen| StatusCounts::of(&seen.status)),
+        coords_digest: coords::digest(&with_features),
         features_digest: features_digest(values),
     };
     let header = text(&serde_json::to_string(&header)?)?;
@@ -115,9 +147,29 @@ pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin) -> 
         for (name, value) in [("name", plan.slide_id.as_str()), ("savetodir", "."), ("encoder", &origin.encoder)] {
             dataset.new_attr::<VarLenUnicode>().create(name)?.write_scalar(&text(value)?)?;
         }
-        coords::write_coords(&file, plan)?;
+        coords::write_coords(&file, &with_features)?;
+        if let Some(seen) = seen {
+            write_seen(&file, seen)?;
+        }
         Ok(file.close()?)
     })
+}
+
+/// The plan of the tiles that were read.
+fn kept(plan: &Plan, status: &[TileStatus]) -> Result<Plan> {
+    ensure!(status.len() == plan.coords.len(), "slide '{}': {} statuses for {} tiles", plan.slide_id, status.len(), plan.coords.len());
+    let ok = |row: usize| status[row] == TileStatus::Ok;
+    let (coords, tissue) = (0..status.len()).filter(|&row| ok(row)).map(|row| (plan.coords[row], plan.tissue[row])).unzip();
+    Ok(Plan { coords, tissue, ..plan.clone() })
+}
+
+fn write_seen(file: &hdf5::File, seen: &Seen) -> Result<()> {
+    let status: Vec<u8> = seen.status.iter().map(|&status| status as u8).collect();
+    file.new_dataset::<u8>().shape(status.len()).obj_track_times(false).create("tile_status")?.write_raw(&status)?;
+    let shape = (seen.quality.len(), QUALITY.len());
+    let quality = file.new_dataset::<f16>().shape(shape).obj_track_times(false).create("quality")?;
+    quality.write_raw(seen.quality.as_flattened())?;
+    Ok(quality.new_attr::<VarLenUnicode>().create("columns")?.write_scalar(&text(&QUALITY.join(","))?)?)
 }
 
 /// Reads a bag and checks that it is the one that was written.
@@ -150,6 +202,49 @@ pub fn read(path: &Path) -> Result<Bag> {
 /// A file that is missing, damaged or no bag; names it.
 pub fn read_features(path: &Path) -> Result<Features> {
     hdf5::File::open(path).map_err(Into::into).and_then(|file| features(&file)).with_context(|| refusal(path))
+}
+
+/// Reads the features of the tiles that the filter keeps.
+///
+/// # Errors
+/// As [`read_features`]; a bag without quality columns, where the filter asks for them.
+pub fn read_kept(path: &Path, tiles: TileFilter) -> Result<Features> {
+    let features = read_features(path)?;
+    if tiles.is_open() {
+        return Ok(features);
+    }
+    let quality = read_quality(path)?;
+    ensure!(quality.len() == features.tiles, "the bag '{}' has {} qualities for {} tiles", path.display(), quality.len(), features.tiles);
+    let rows = features.values.chunks_exact(features.width.max(1)).zip(&quality).filter(|(_, quality)| tiles.keeps(**quality));
+    let values: Vec<f16> = rows.flat_map(|(row, _)| row).copied().collect();
+    Ok(Features { tiles: values.len() / features.width.max(1), values, width: features.width })
+}
+
+/// N and D of what [`read_kept`] gives.
+///
+/// # Errors
+/// As [`read_kept`].
+pub fn read_kept_shape(path: &Path, tiles: TileFilter) -> Result<(usize, usize)> {
+    let (all, width) = read_shape(path)?;
+    if tiles.is_open() {
+        return Ok((all, width));
+    }
+    Ok((read_quality(path)?.into_iter().filter(|quality| tiles.keeps(*quality)).count(), width))
+}
+
+/// The columns [`QUALITY`] of each tile with features.
+fn read_quality(path: &Path) -> Result<Vec<[f16; QUALITY.len()]>> {
+    let read = || -> Result<_> {
+        let file = hdf5::File::open(path)?;
+        let dataset = file.dataset("quality").map_err(|_| anyhow!("it has no dataset 'quality', which train.tiles asks for"))?;
+        ensure!(
+            matches!(dataset.shape()[..], [_, columns] if columns == QUALITY.len()),
+            "its dataset 'quality' is not [N, {}]",
+            QUALITY.len()
+        );
+        Ok(dataset.read_raw::<f16>()?.as_chunks().0.to_vec())
+    };
+    read().with_context(|| refusal(path))
 }
 
 /// N and D of a bag, without reading its features.
@@ -289,14 +384,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for tiles in [0, 5] {
             let (first, second) = (folder.path().join("a.h5"), folder.path().join("b.h5"));
-            write(&first, &plan(tiles as i64), &some(tiles), &origin()).unwrap();
-            write(&second, &plan(tiles as i64), &some(tiles), &origin()).unwrap();
+            write(&first, &plan(tiles as i64), &some(tiles), &origin(), None).unwrap();
+            write(&second, &plan(tiles as i64), &some(tiles), &origin(), None).unwrap();
             assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
             let bag = read(&first).unwrap();
             assert_eq!((bag.features, bag.coords), (some(tiles), plan(tiles as i64).coords));
             assert_eq!(bag.header.unwrap().origin, origin());
         }
-        assert!(write(&folder.path().join("c.h5"), &plan(4), &some(5), &origin()).is_err());
+        assert!(write(&folder.path().join("c.h5"), &plan(4), &some(5), &origin(), None).is_err());
+    }
+
+    #[test]
+    fn tiles_without_pixels_have_a_status_and_no_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.h5");
+        let status = vec![TileStatus::Ok, TileStatus::Unreadable, TileStatus::Blank, TileStatus::Ok];
+        let seen = Seen { status, quality: vec![[f16::ONE; QUALITY.len()]; 2] };
+        write(&path, &plan(4), &some(2), &origin(), Some(&seen)).unwrap();
+        let bag = read(&path).unwrap();
+        assert_eq!(bag.coords, [plan(4).coords[0], plan(4).coords[3]]);
+        assert_eq!(bag.header.unwrap().status, Some(StatusCounts { ok: 2, unreadable: 1, outside: 0, blank: 1 }));
+        let file = hdf5::File::open(&path).unwrap();
+        assert_eq!(file.dataset("tile_status").unwrap().read_raw::<u8>().unwrap(), [0, 1, 3, 0]);
+        assert_eq!(file.dataset("quality").unwrap().shape(), [2, 5]);
+        assert!(write(&path, &plan(4), &some(3), &origin(), Some(&seen)).is_err(), "a row for a tile without pixels");
     }
 
     #[test]
@@ -320,7 +431,7 @@ mod tests {
     fn a_changed_bag_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.h5");
-        write(&path, &plan(5), &some(5), &origin()).unwrap();
+        write(&path, &plan(5), &some(5), &origin(), None).unwrap();
         let file = hdf5::File::open_rw(&path).unwrap();
         file.dataset("features").unwrap().write_raw(&some(5).values.iter().map(|_| f16::ONE).collect::<Vec<_>>()).unwrap();
         file.close().unwrap();

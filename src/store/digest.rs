@@ -49,6 +49,18 @@ pub fn file_fast(path: &Path) -> Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
+/// [`file_fast`] of a slide that may have several files: that of its only one, or over those of all in their order.
+///
+/// # Errors
+/// As [`file_fast`].
+pub fn files_fast<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<String> {
+    let digests = paths.into_iter().map(file_fast).collect::<Result<Vec<_>>>()?;
+    Ok(match &digests[..] {
+        [only] => only.clone(),
+        several => bytes(several.concat().as_bytes()),
+    })
+}
+
 fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

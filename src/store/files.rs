@@ -51,6 +51,19 @@ pub fn replace(from: &Path, to: &Path) -> Result<()> {
     Ok(File::open(folder)?.sync_all()?)
 }
 
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// Names the file.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove '{}'", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Creates a folder and its parents.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ pub mod identity;
 mod pickle;
 pub mod pooled;
 pub mod predictions;
+pub mod pseudonym;
 pub mod run;
 pub mod scores;
 pub mod table;

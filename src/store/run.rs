@@ -47,7 +47,7 @@ pub struct Summary {
     pub digest: String,
     /// Digest of each input by its role.
     pub inputs: BTreeMap<String, String>,
-    /// `done`, or `partial` when some items failed.
+    /// `done`; `partial` when some items failed; `unfinished` after a share of the work, which is returned and never written.
     pub status: String,
     /// Items that failed, with the reason.
     pub failed: BTreeMap<String, String>,
@@ -153,25 +153,39 @@ impl Run {
         Ok(writeln!(file, "{line}")?)
     }
 
+    /// Leaves the folder unfinished after a share of its work; a call for the whole continues it.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn leave(self, figures: Value, failed: BTreeMap<String, String>) -> Result<Summary> {
+        let summary = self.summary("unfinished", figures, failed);
+        self.log("leave", json!({"seconds": summary.seconds}))?;
+        Ok(summary)
+    }
+
     /// Writes `run.json`. Some failed items make the status `partial`: a repeated call tries them again.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn finish(self, figures: Value, failed: BTreeMap<String, String>) -> Result<Summary> {
-        let summary = Summary {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            stage: self.recipe.stage.clone(),
-            digest: self.digest.clone(),
-            inputs: self.recipe.inputs.clone(),
-            status: if failed.is_empty() { "done" } else { "partial" }.to_owned(),
-            failed,
-            seconds: (self.started.elapsed().as_secs_f64() * 100.0).round() / 100.0,
-            figures,
-        };
+        let summary = self.summary(if failed.is_empty() { "done" } else { "partial" }, figures, failed);
         self.log("finish", json!({"status": summary.status, "seconds": summary.seconds}))?;
         files::remove_abandoned(&self.folder, self.since)?;
         files::write_bytes(&self.path(SUMMARY), serde_json::to_string_pretty(&summary)?.as_bytes())?;
         Ok(summary)
+    }
+
+    fn summary(&self, status: &str, figures: Value, failed: BTreeMap<String, String>) -> Summary {
+        Summary {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            stage: self.recipe.stage.clone(),
+            digest: self.digest.clone(),
+            inputs: self.recipe.inputs.clone(),
+            status: status.to_owned(),
+            failed,
+            seconds: (self.started.elapsed().as_secs_f64() * 100.0).round() / 100.0,
+            figures,
+        }
     }
 }
 

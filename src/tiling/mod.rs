@@ -3,6 +3,7 @@
 pub mod fingerprint;
 pub mod grid;
 pub mod picture;
+pub mod roi;
 mod shrink;
 pub mod stream;
 pub mod survey;
@@ -10,6 +11,7 @@ pub mod survey;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use self::roi::RoiSettings;
 use crate::slides::ReaderChoice;
 use crate::tissue::TissueSettings;
 
@@ -27,10 +29,14 @@ pub struct TileSettings {
     pub min_tissue: f64,
     /// How tissue is told from background.
     pub tissue: TissueSettings,
+    /// Which part of what people drew is tiled.
+    pub roi: RoiSettings,
     /// Pixel size of level 0 in µm/px for slides that do not state one; 0 means none is given.
     pub slide_mpp: f64,
     /// Largest tolerated relative difference between the requested and the true pixel size of the tiles.
     pub mpp_tolerance: f64,
+    /// Largest share of a slide's tiles that may lie where the overview could not be read, 0–1; a slide with more fails.
+    pub max_bad_tiles: f64,
     /// Who reads the pixels: `auto`, the fastest that can, `openslide` or `jpeg-tiles`.
     pub reader: ReaderChoice,
 }
@@ -43,8 +49,10 @@ impl Default for TileSettings {
             step_px: 0,
             min_tissue: 0.5,
             tissue: TissueSettings::default(),
+            roi: RoiSettings::default(),
             slide_mpp: 0.0,
             mpp_tolerance: 0.01,
+            max_bad_tiles: 0.01,
             reader: ReaderChoice::Auto,
         }
     }
@@ -67,12 +75,15 @@ impl TileSettings {
         if !(0.0..=1.0).contains(&self.min_tissue) {
             bail!("tile.min-tissue is {}; it wants a share from 0 to 1", self.min_tissue);
         }
+        if !(0.0..=1.0).contains(&self.max_bad_tiles) {
+            bail!("tile.max-bad-tiles is {}; it wants a share from 0 to 1", self.max_bad_tiles);
+        }
         if self.slide_mpp != 0.0 && !positive(self.slide_mpp) {
             bail!("tile.slide-mpp is {}; it wants micrometres per level-0 pixel, or 0 for none", self.slide_mpp);
         }
         if !(self.mpp_tolerance.is_finite() && self.mpp_tolerance >= 0.0) {
             bail!("tile.mpp-tolerance is {}; it wants a relative difference such as 0.01", self.mpp_tolerance);
         }
-        Ok(())
+        self.roi.validate()
     }
 }

@@ -5,33 +5,42 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use half::f16;
 
 use super::shrink::shrink;
 use crate::ground::plan::Plan;
+use crate::ground::tile_status::TileStatus;
 use crate::ground::units::{Coord, Size};
 use crate::slides::Slide;
+use crate::tissue::quality::Quality;
 
-/// Consecutive tiles of a plan.
-#[derive(Debug)]
+/// What was read of consecutive tiles of a plan.
+#[derive(Debug, Default)]
 pub struct TileBatch {
     /// Position of the first tile in the plan.
     pub first: usize,
-    /// Tiles in this batch, `B`.
+    /// What became of each tile, in the plan's order.
+    pub status: Vec<TileStatus>,
+    /// Tiles with pixels, `B`: those whose status is ok.
     pub count: usize,
-    /// RGB, `[B, P, P, 3]`, row by row.
+    /// Their pixels, RGB, `[B, P, P, 3]`, row by row.
     pub pixels: Vec<u8>,
+    /// What the tiles with pixels look like: the columns of `store::bag::QUALITY`, as half-precision numbers.
+    pub quality: Vec<[f16; 5]>,
+    /// Tiles that could not be read: position in the plan, and the reader's reason.
+    pub faults: Vec<(usize, String)>,
 }
 
-/// Reads every tile of `plan` and hands them to `consume`, on the calling thread, in batches of `batch_size` (the last
-/// may be smaller) in the plan's order whatever the number of threads.
+/// Reads every tile of `plan` and hands them to `consume`, on the calling thread, in batches of `batch_size` tiles of the plan (the
+/// last may be smaller) in the plan's order whatever the number of threads. A tile that cannot be read is no error here: it has no
+/// pixels, and its batch says why.
 ///
 /// Memory: at most `max(2, ⌈2·threads / batch_size⌉)` batches are read ahead of the one being consumed, each
 /// `batch_size · 3 · tile_px²` bytes (32 tiles of 224 px: 4.6 MiB); besides, each thread holds one window of
 /// `7 · read_px²` bytes, and the reader its own cache.
 ///
 /// # Errors
-/// A tile that cannot be read ends the stream with the slide and the place named: a tile is never replaced by a blank
-/// one. An error of `consume` is passed on. Either way the threads have stopped when this returns.
+/// Those of `consume`. The threads have stopped when this returns.
 pub fn for_each_batch(
     slide: &dyn Slide,
     plan: &Plan,
@@ -64,10 +73,11 @@ pub fn for_each_batch(
                         }
                     });
                 }
-                pending.push_back(Pending { first: index * batch_size, count: coords.len(), tiles });
+                pending.push_back(Pending { first: index * batch_size, tiles, of: coords.len() });
             }
             let Some(next) = pending.pop_front() else { break Ok(()) };
-            if let Err(error) = next.complete(plan.window.tile_px).and_then(&mut consume) {
+            let tissue = &plan.tissue[next.first..];
+            if let Err(error) = next.complete(tissue).and_then(&mut consume) {
                 break Err(error);
             }
         };
@@ -79,29 +89,69 @@ pub fn for_each_batch(
 /// A batch whose tiles are being read.
 struct Pending {
     first: usize,
-    count: usize,
-    tiles: mpsc::Receiver<(usize, Result<Vec<u8>>)>,
+    of: usize,
+    tiles: mpsc::Receiver<(usize, Result<Tile>)>,
+}
+
+/// What was found at one place.
+enum Tile {
+    /// `[P, P, 3]`, and what they look like.
+    Pixels(Vec<u8>, Quality),
+    Unreadable(String),
+    Outside,
+    Blank,
 }
 
 impl Pending {
     /// Waits for every tile and puts each in its place.
-    fn complete(self, tile_px: u32) -> Result<TileBatch> {
-        let tile_bytes = 3 * (tile_px as usize).pow(2);
-        let mut pixels = vec![0; self.count * tile_bytes];
-        for _ in 0..self.count {
+    fn complete(self, tissue: &[f32]) -> Result<TileBatch> {
+        let mut tiles: Vec<Option<Tile>> = (0..self.of).map(|_| None).collect();
+        for _ in 0..self.of {
             let (slot, tile) = self.tiles.recv().map_err(|_| anyhow!("a decoding thread stopped early"))?;
-            pixels[slot * tile_bytes..(slot + 1) * tile_bytes].copy_from_slice(&tile?);
+            tiles[slot] = Some(tile?);
         }
-        Ok(TileBatch { first: self.first, count: self.count, pixels })
+        let mut batch = TileBatch { first: self.first, ..TileBatch::default() };
+        for (slot, tile) in tiles.into_iter().flatten().enumerate() {
+            batch.status.push(match tile {
+                Tile::Pixels(pixels, Quality { blur, pen, whiteness, darkness }) => {
+                    batch.pixels.extend(pixels);
+                    batch.quality.push([tissue[slot], blur, pen, whiteness, darkness].map(f16::from_f32));
+                    batch.count += 1;
+                    TileStatus::Ok
+                }
+                Tile::Unreadable(reason) => {
+                    batch.faults.push((self.first + slot, reason));
+                    TileStatus::Unreadable
+                }
+                Tile::Outside => TileStatus::Outside,
+                Tile::Blank => TileStatus::Blank,
+            });
+        }
+        Ok(batch)
     }
 }
 
-/// One tile, `[P, P, 3]`: read at its level, shrunk to `tile_px` where the window is larger.
-fn tile(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<Vec<u8>> {
+/// One tile: read at its level, shrunk to `tile_px` where the window is larger.
+fn tile(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<Tile> {
     let window = &plan.window;
-    let size = Size { width: window.read_px, height: window.read_px };
-    let pixels = slide.read_scaled(at, size, window.level, window.decode_scale).with_context(|| format!("slide '{}'", plan.slide_id))?;
-    Ok(shrink(pixels, Size { width: window.tile_px, height: window.tile_px })?.into_raw())
+    let side = i64::from(window.side_level0_px);
+    if let Some((corner, size)) = slide.geometry().bounds {
+        let apart = |at: i64, corner: i64, length: u32| at + side <= corner || at >= corner + i64::from(length);
+        if apart(at.x, corner.x, size.width) || apart(at.y, corner.y, size.height) {
+            return Ok(Tile::Outside);
+        }
+    }
+    let pixels = match slide.read_scaled(at, Size { width: window.read_px, height: window.read_px }, window.level, window.decode_scale) {
+        Ok(pixels) => pixels,
+        Err(error) => return Ok(Tile::Unreadable(format!("{error:#}"))),
+    };
+    // METHOD: a tile of one colour in every pixel was never scanned: sensors have noise.
+    if pixels.as_raw().windows(6).step_by(3).all(|pair| pair[..3] == pair[3..]) {
+        return Ok(Tile::Blank);
+    }
+    let pixels = shrink(pixels, Size { width: window.tile_px, height: window.tile_px })?.into_raw();
+    let quality = Quality::of(&pixels, window.tile_px as usize, window.mpp_true);
+    Ok(Tile::Pixels(pixels, quality))
 }
 
 #[cfg(test)]
@@ -112,8 +162,8 @@ mod tests {
     use crate::ground::units::{Geometry, LevelGeometry, Mpp};
     use image::{Rgb, RgbImage};
 
-    /// Pixels tell their place; one place cannot be read.
-    struct Chart(Geometry, Option<Coord>);
+    /// Pixels tell their place; one place cannot be read; or all is one colour.
+    struct Chart(Geometry, Option<Coord>, bool);
 
     impl Slide for Chart {
         fn geometry(&self) -> &Geometry {
@@ -124,7 +174,10 @@ mod tests {
             if self.1 == Some(at) {
                 bail!("cannot read 'chart.tif' at x={} y={}", at.x, at.y);
             }
-            Ok(RgbImage::from_fn(size.width, size.height, |_, _| Rgb([at.x as u8, at.y as u8, 7])))
+            Ok(RgbImage::from_fn(size.width, size.height, |x, _| match self.2 {
+                true => Rgb([255; 3]),
+                false => Rgb([at.x as u8, at.y as u8, x as u8]),
+            }))
         }
     }
 
@@ -158,7 +211,7 @@ mod tests {
             tissue: vec![1.0; coords.len()],
             coords,
         };
-        (Chart(geometry, broken), plan)
+        (Chart(geometry, broken, false), plan)
     }
 
     #[test]
@@ -167,9 +220,9 @@ mod tests {
             let (slide, plan) = chart(None, read_px);
             let mut seen = 0;
             for_each_batch(&slide, &plan, batch_size, threads, |batch| {
-                assert_eq!((batch.first, batch.pixels.len()), (seen, batch.count * 48));
+                assert_eq!((batch.first, batch.pixels.len(), batch.status.len()), (seen, batch.count * 48, batch.count));
                 for (tile, at) in batch.pixels.chunks(48).zip(&plan.coords[batch.first..]) {
-                    assert!(tile.chunks(3).all(|pixel| pixel == [at.x as u8, at.y as u8, 7]), "{at:?}");
+                    assert!(tile.chunks(3).all(|pixel| pixel[..2] == [at.x as u8, at.y as u8]), "{at:?}");
                 }
                 seen += batch.count;
                 Ok(())
@@ -180,17 +233,36 @@ mod tests {
     }
 
     #[test]
-    fn a_tile_that_cannot_be_read_ends_the_stream() {
-        let broken = Coord { x: 84, y: 21 };
-        let (slide, plan) = chart(Some(broken), 4);
-        let mut seen = 0;
-        let error = for_each_batch(&slide, &plan, 10, 4, |batch| {
-            seen += batch.count;
+    fn a_tile_that_cannot_be_read_has_a_reason_and_no_pixels() {
+        let (slide, plan) = chart(Some(Coord { x: 84, y: 21 }), 4);
+        let (mut tiles, mut faults) = (0, Vec::new());
+        for_each_batch(&slide, &plan, 10, 4, |batch| {
+            assert_eq!(batch.pixels.len(), batch.count * 48);
+            tiles += batch.count;
+            for (position, reason) in batch.faults {
+                assert_eq!(batch.status[position - batch.first], TileStatus::Unreadable);
+                faults.push((position, reason));
+            }
             Ok(())
         })
-        .unwrap_err();
-        assert_eq!(format!("{error:#}"), "slide 'chart': cannot read 'chart.tif' at x=84 y=21");
-        assert_eq!(seen, 40, "the batches before it were whole");
+        .unwrap();
+        assert_eq!((tiles, faults), (99, vec![(42, "cannot read 'chart.tif' at x=84 y=21".to_owned())]));
         assert!(for_each_batch(&slide, &plan, 10, 4, |_| bail!("full")).unwrap_err().to_string().contains("full"));
+    }
+
+    #[test]
+    fn one_colour_is_blank_and_beyond_the_bounds_is_outside() {
+        let (mut slide, plan) = chart(None, 4);
+        slide.0.bounds = Some((Coord { x: 0, y: 0 }, Size { width: 100, height: 64 }));
+        slide.2 = true;
+        let mut status = Vec::new();
+        for_each_batch(&slide, &plan, 7, 2, |batch| {
+            assert_eq!(batch.count, 0);
+            status.extend(batch.status);
+            Ok(())
+        })
+        .unwrap();
+        let expected = |at: &Coord| if at.x < 100 { TileStatus::Blank } else { TileStatus::Outside };
+        assert!(status.iter().zip(&plan.coords).all(|(status, at)| *status == expected(at)));
     }
 }

@@ -3,11 +3,12 @@
 use anyhow::{Result, bail};
 use image::RgbImage;
 
+use super::roi::{Placed, Roi};
 use super::shrink::{scaled, shrink};
 use super::{TileSettings, grid};
 use crate::ground::plan::Plan;
-use crate::ground::units::{Geometry, Mpp};
-use crate::slides::{Slide, SlideFile, overview};
+use crate::ground::units::{Coord, Geometry, Mpp};
+use crate::slides::{Overview, Slide, SlideFile, overview};
 use crate::tissue::Mask;
 
 /// METHOD: tissue is looked for at 8 µm/px: a tile of 112 µm is 14 pixels wide there, nuclei blur into their tissue, and
@@ -27,14 +28,17 @@ pub struct Survey {
     pub overview: RgbImage,
     /// Tissue on the whole canvas, at its own resolution.
     pub mask: Mask,
+    /// What people drew, and how many squares with enough tissue it left out; `None` where no annotations are given.
+    pub roi: Option<(Placed, usize)>,
 }
 
-/// Surveys an open slide. `digest` is the slide file's, for the record.
+/// Surveys an open slide. `digest` is the slide file's, for the record; of what is drawn on it, only `roi` is tiled.
 ///
 /// # Errors
-/// No pixel size, one that does not fit the request (see [`grid::window`]), a slide that cannot be read.
-pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &TileSettings) -> Result<Survey> {
+/// No pixel size, one that does not fit the request (see [`grid::window`]), a slide that cannot be read, a drawing of another slide.
+pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &TileSettings, roi: Option<Roi>) -> Result<Survey> {
     let geometry = slide.geometry();
+    let roi = roi.map(|roi| roi.placed(geometry)).transpose()?;
     let (mpp, mpp_source) = pixel_size(geometry, file, settings)?;
     let window = grid::window(geometry, mpp, settings)?;
     let canvas = geometry.canvas();
@@ -43,10 +47,22 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
     let picture = overview(slide, (MASK_MPP / mpp.mean()).min(longest / OVERVIEW_PX).max(1.0))?;
     let factor = (picture.downsample * mpp.mean() / MASK_MPP).min(1.0);
     let small = shrink(picture.image.clone(), scaled(picture.image.dimensions(), factor))?;
-    let mask = settings.tissue.mask(&small, picture.downsample * mpp.mean() / factor);
+    let mut mask = settings.tissue.mask(&small, picture.downsample * mpp.mean() / factor);
+    for &rectangle in &picture.unreadable {
+        // What could not be seen may be tissue: its tiles are planned, and counted where they are read.
+        mask = mask.filled(rectangle.map(|edge| f64::from(edge) * factor));
+    }
 
     let squares: Vec<_> = grid::squares(canvas, &window, &mask).collect();
-    let (coords, tissue) = squares.iter().filter(|(_, share)| f64::from(*share) >= settings.min_tissue).copied().unzip();
+    let (mut coords, mut tissue): (Vec<Coord>, Vec<f32>) =
+        squares.iter().filter(|(_, share)| f64::from(*share) >= settings.min_tissue).copied().unzip();
+    let roi = roi.map(|roi| {
+        let keeps = roi.keeps(&coords, window.side_level0_px);
+        let left_out = keeps.iter().filter(|&&keep| !keep).count();
+        (coords, tissue) = coords.iter().zip(&tissue).zip(&keeps).filter(|(_, keep)| **keep).map(|((at, share), _)| (*at, *share)).unzip();
+        (roi, left_out)
+    });
+    within_budget(&picture, &coords, window.side_level0_px, settings.max_bad_tiles)?;
     let plan = Plan {
         slide_id: file.id.clone(),
         slide_file: file.file.clone(),
@@ -59,7 +75,29 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
         coords,
         tissue,
     };
-    Ok(Survey { plan, squares: squares.len(), overview: picture.image, mask })
+    Ok(Survey { plan, squares: squares.len(), overview: picture.image, mask, roi })
+}
+
+/// # Errors
+/// More of the tiles than the share that is allowed lie where the overview could not be read.
+fn within_budget(picture: &Overview, coords: &[Coord], side: u32, share: f64) -> Result<()> {
+    let Some(reason) = &picture.reason else { return Ok(()) };
+    let edge = |pixel: u32| f64::from(pixel) * picture.downsample;
+    let unreadable: Vec<[f64; 4]> = picture.unreadable.iter().map(|rectangle| rectangle.map(edge)).collect();
+    let touched = |at: &&Coord| {
+        let (x, y, side) = (at.x as f64, at.y as f64, f64::from(side));
+        unreadable.iter().any(|&[left, top, right, bottom]| x < right && x + side > left && y < bottom && y + side > top)
+    };
+    let bad = coords.iter().filter(touched).count();
+    let allowed = (share * coords.len() as f64).floor() as usize;
+    if bad > allowed {
+        bail!(
+            "{bad} of {} tiles lie where the slide cannot be read, {allowed} are allowed (--max-bad-tiles {}%); the first place: {reason}",
+            coords.len(),
+            100.0 * share
+        );
+    }
+    Ok(())
 }
 
 /// The slide's own statement, else the table's, else the setting's; and which of them it was.

@@ -5,11 +5,15 @@
 
 pub mod cleaning;
 mod colour;
+mod contours;
 pub mod hsv;
 mod ink;
+mod median;
 mod morphology;
 pub mod none;
 pub mod otsu;
+pub mod quality;
+mod texture;
 
 use image::RgbImage;
 
@@ -58,6 +62,19 @@ impl Mask {
             }
         }
         Self { size, cells, sums }
+    }
+
+    /// The mask with a rectangle (left, top, right, bottom in pixels) made tissue, every pixel that it touches.
+    pub fn filled(self, [left, top, right, bottom]: [f64; 4]) -> Self {
+        let Self { size, mut cells, .. } = self;
+        let within =
+            |low: f64, high: f64, length: u32| (low.floor().max(0.0) as u32).min(length)..(high.ceil().max(0.0) as u32).min(length);
+        for y in within(top, bottom, size.height) {
+            for x in within(left, right, size.width) {
+                cells[(y * size.width + x) as usize] = true;
+            }
+        }
+        Self::new(size, cells)
     }
 
     /// Size in pixels of the picture it was made from.

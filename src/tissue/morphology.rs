@@ -28,11 +28,24 @@ impl Binary {
     }
 
     /// Drops 8-connected regions of fewer than `smallest` pixels.
-    pub(super) fn without_specks(mut self, smallest: usize) -> Self {
+    pub(super) fn without_specks(self, smallest: usize) -> Self {
+        self.without_regions(true, |region| region.len() < smallest)
+    }
+
+    /// Fills 8-connected gaps of fewer than `smallest` pixels that do not reach the picture's border.
+    pub(super) fn without_holes(self, smallest: usize) -> Self {
+        let (width, height) = (self.width, self.height);
+        let at_border =
+            |cell: &usize| cell.is_multiple_of(width) || cell % width == width - 1 || cell / width == 0 || cell / width == height - 1;
+        self.without_regions(false, |region| region.len() < smallest && !region.iter().any(at_border))
+    }
+
+    /// Turns the 8-connected regions of `value` that are not wanted into its opposite.
+    fn without_regions(mut self, value: bool, unwanted: impl Fn(&[usize]) -> bool) -> Self {
         let mut visited = vec![false; self.cells.len()];
         let mut region = Vec::new();
         for start in 0..self.cells.len() {
-            if visited[start] || !self.cells[start] {
+            if visited[start] || self.cells[start] != value {
                 continue;
             }
             region.clear();
@@ -45,15 +58,15 @@ impl Binary {
                 for row in y.saturating_sub(1)..=(y + 1).min(self.height - 1) {
                     for column in x.saturating_sub(1)..=(x + 1).min(self.width - 1) {
                         let neighbour = row * self.width + column;
-                        if self.cells[neighbour] && !visited[neighbour] {
+                        if self.cells[neighbour] == value && !visited[neighbour] {
                             visited[neighbour] = true;
                             region.push(neighbour);
                         }
                     }
                 }
             }
-            if region.len() < smallest {
-                region.iter().for_each(|&cell| self.cells[cell] = false);
+            if unwanted(&region) {
+                region.iter().for_each(|&cell| self.cells[cell] = !value);
             }
         }
         self
@@ -105,6 +118,14 @@ mod tests {
         assert_eq!(line(".#...#").close(1), line(".#...#"), "not at the border");
         assert_eq!(line("...#...").dilate(2), line(".#####."));
         assert_eq!(line("...").close(5), line("..."));
+    }
+
+    #[test]
+    fn holes_are_filled_and_bays_are_not() {
+        let picture = |rows: [&str; 5]| Binary { width: 5, height: 5, cells: rows.concat().chars().map(|c| c == '#').collect() };
+        let ring = picture(["#####", "#...#", "#...#", "#####", "..###"]);
+        assert_eq!(ring.clone().without_holes(6), ring, "6 pixels are enough for a hole");
+        assert_eq!(ring.without_holes(7), picture(["#####", "#####", "#####", "#####", "..###"]));
     }
 
     #[test]

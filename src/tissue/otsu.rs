@@ -31,7 +31,7 @@ impl OtsuSettings {
     pub(super) fn mask(&self, image: &RgbImage, mpp: f64) -> Mask {
         let pixels = blurred_hsv(image);
         let threshold = otsu(&histogram(&pixels, self.cleaning.reject_ink)).max(self.least_saturation);
-        self.cleaning.apply(&pixels, image.dimensions(), mpp, threshold)
+        self.cleaning.apply(image, &pixels, mpp, threshold)
     }
 }
 

@@ -19,7 +19,7 @@ use wsi::ground::memory;
 use wsi::ground::plan::Plan;
 use wsi::ground::units::Size;
 use wsi::slides::{self, ReaderChoice};
-use wsi::stages::{Machine, extract, synth, tile};
+use wsi::stages::{Machine, Selection, extract, synth, tile};
 use wsi::store::coords;
 use wsi::synth::CohortSettings;
 use wsi::tiling::stream;
@@ -93,7 +93,8 @@ fn slide_rows(tile: bool, extract: bool, threads: usize) -> Result<Vec<Value>> {
     let config = Config::load(None, &["extract.random-weights=true".into()])?;
     synth::run(&CohortSettings::default(), &cohort, &machine)?;
     let (slides, tiles) = (cohort.join("slides"), folder.path().join("tiles"));
-    tile::run(&config, &tile::Inputs { slides: slides.clone() }, &tiles, &machine)?;
+    let inputs = tile::Inputs { slides: slides.clone(), roi: None, selection: Selection::default() };
+    tile::run(&config, &inputs, &tiles, &machine)?;
     let plans = plans(&tiles)?;
     let mut rows = Vec::new();
     if tile {
@@ -155,7 +156,7 @@ fn stream_row(slides: &Path, plans: &[Plan], threads: usize) -> Result<Value> {
 }
 
 fn extract_row(config: &Config, slides: &Path, tiles: &Path, plans: &[Plan], folder: &Path, machine: Machine) -> Result<Value> {
-    let inputs = extract::Inputs { slides: slides.to_owned(), tiles: tiles.to_owned(), weights: None };
+    let inputs = extract::Inputs { slides: slides.to_owned(), tiles: tiles.to_owned(), weights: None, selection: Selection::default() };
     let ours = rate(count(plans), |repeat| extract::run(config, &inputs, &folder.join(format!("bags-{repeat}")), &machine).map(drop))?;
 
     tch::set_num_threads(machine.threads as i32);

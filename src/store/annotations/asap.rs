@@ -2,25 +2,13 @@
 //!
 //! Source: the files of CAMELYON16 and CAMELYON17 and of the ASAP program.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use super::{Annotations, Group, Kind, Shape};
+use super::{Annotations, Group, Kind, Shape, is_place};
 use crate::ground::polygon::Polygon;
 use crate::store::table::number;
-
-/// Reads one file.
-///
-/// # Errors
-/// Names the file and the annotation: no ASAP file, a type that is not known, a coordinate that is no number, an order that is
-/// missing or repeated, an outline of fewer than three corners.
-pub fn read(path: &Path) -> Result<Annotations> {
-    let context = || format!("cannot read the annotations '{}'", path.display());
-    parse(&std::fs::read_to_string(path).with_context(context)?).with_context(context)
-}
 
 /// An annotation whose coordinates are still coming.
 struct Open {
@@ -30,11 +18,16 @@ struct Open {
     ordered: Vec<(i64, [f64; 2])>,
 }
 
-fn parse(text: &str) -> Result<Annotations> {
-    let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}'));
+/// The annotations of one file's text.
+///
+/// # Errors
+/// Names the annotation: no ASAP file, a type that is not known, a coordinate that is no number, an order that is missing or repeated,
+/// an outline of fewer than three corners.
+pub(super) fn parse(text: &str) -> Result<Annotations> {
+    let mut reader = Reader::from_str(text);
     let mut found = Annotations::default();
     let mut open: Option<Open> = None;
-    let mut root = false;
+    let (mut root, mut closed) = (false, false);
     loop {
         match reader.read_event().with_context(|| format!("damaged XML at byte {}", reader.error_position()))? {
             Event::Start(element) => match element.name().as_ref() {
@@ -45,7 +38,7 @@ fn parse(text: &str) -> Result<Annotations> {
                 _ => {}
             },
             Event::Empty(element) => match element.name().as_ref() {
-                b"ASAP_Annotations" => root = true,
+                b"ASAP_Annotations" => (root, closed) = (true, true),
                 b"Annotation" => found.shapes.push(annotation(&element)?.close()?),
                 b"Coordinate" => coordinate(&element, &mut open)?,
                 b"Group" => found.groups.push(group(&element)?),
@@ -54,12 +47,14 @@ fn parse(text: &str) -> Result<Annotations> {
             Event::End(element) if element.name().as_ref() == b"Annotation" => {
                 found.shapes.extend(open.take().map(Open::close).transpose()?);
             }
+            Event::End(element) if element.name().as_ref() == b"ASAP_Annotations" => closed = true,
             Event::Eof => break,
             _ => {}
         }
     }
     ensure!(open.is_none(), "the file ends within an annotation; copy it again");
     ensure!(root, "it has no element 'ASAP_Annotations' and is no ASAP file");
+    ensure!(closed, "the file ends before its element 'ASAP_Annotations' does; copy it again");
     Ok(found)
 }
 
@@ -95,8 +90,8 @@ fn coordinate(element: &BytesStart, open: &mut Option<Open>) -> Result<()> {
     let text = |name: &str| attribute(element, name)?.with_context(|| format!("annotation '{}': a coordinate has no {name}", open.name));
     let place = |name: &str| {
         let text = text(name)?;
-        let finite = number(&text).filter(|value| value.is_finite());
-        finite.ok_or_else(|| anyhow!("annotation '{}': {name} = '{text}' is no number", open.name))
+        let place = number(&text).filter(|value| is_place(*value));
+        place.ok_or_else(|| anyhow!("annotation '{}': {name} = '{text}' is no number of pixels", open.name))
     };
     let order = text("Order")?;
     let order = order.parse().map_err(|_| anyhow!("annotation '{}': Order = '{order}' is no whole number", open.name))?;
@@ -185,7 +180,7 @@ mod tests {
     fn what_is_not_understood_is_refused_by_name() {
         let error = |annotations: &str| format!("{:#}", parse(&file(annotations)).unwrap_err());
         assert!(error(&shape("Ellipse", "None", &[(0, "1", "1")])).contains("'a & b' has the type 'Ellipse'"));
-        assert!(error(&shape("Dot", "None", &[(0, "x", "1")])).contains("X = 'x' is no number"));
+        assert!(error(&shape("Dot", "None", &[(0, "x", "1")])).contains("X = 'x' is no number of pixels"));
         assert!(error(&shape("Dot", "None", &[])).contains("no coordinates"));
         assert!(error(&shape("Polygon", "None", &[(0, "1", "1"), (1, "2", "2")])).contains("encloses nothing: it has 2 points"));
         assert!(error(&shape("PointSet", "None", &[(1, "1", "1"), (1, "2", "2")])).contains("order 1"));
@@ -193,5 +188,7 @@ mod tests {
         let whole = file(&shape("Dot", "None", &[(0, "1", "1")]));
         let cut = format!("{:#}", parse(whole.split("</Coordinates>").next().unwrap()).unwrap_err());
         assert!(cut.contains("ends within an annotation"), "{cut}");
+        let cut = format!("{:#}", parse(whole.split("<AnnotationGroups>").next().unwrap()).unwrap_err());
+        assert!(cut.contains("the file ends before"), "{cut}");
     }
 }

@@ -12,7 +12,7 @@ use tch::Device;
 use wsi::config::Config;
 use wsi::ground::units::{Coord, Size};
 use wsi::slides;
-use wsi::stages::{Machine, tile};
+use wsi::stages::{Machine, Selection, tile};
 use wsi::store::coords;
 use wsi::synth::{CohortSettings, cohort, render};
 use wsi::tiling::stream;
@@ -87,7 +87,8 @@ pub(crate) fn print_memory(arguments: &[String]) -> Result<()> {
         reader => {
             let config = Config::load(None, &[format!("tile.reader=\"{reader}\"")])?;
             let machine = Machine { device: Device::Cpu, threads: THREADS };
-            let summary = tile::run(&config, &tile::Inputs { slides: slide.to_owned() }, out, &machine)?;
+            let summary =
+                tile::run(&config, &tile::Inputs { slides: slide.to_owned(), roi: None, selection: Selection::default() }, out, &machine)?;
             if !summary.failed.is_empty() {
                 bail!("{:?}", summary.failed);
             }
