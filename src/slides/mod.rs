@@ -26,6 +26,14 @@ pub use list::{SlideFile, list, list_pseudonymous};
 pub use overview::{Overview, overview};
 pub use privacy::{Risk, name_risk};
 
+/// Decoded tiles that an open slide keeps, in either reader.
+///
+/// A plan is read row by row, so a stored tile is decoded once as long as the rows of stored tiles under one row of squares
+/// fit: `3 · width · (read_px + 2 · tile_height)` bytes, with OpenSlide 4 instead of 3. Squares of 448 px over tiles of
+/// 256 px: slides up to 93,000 px wide, 372,000 px where they are decoded at half size; squares of 224 px: 121,000 px. On wider
+/// slides some tiles are decoded again. Small slides never fill it.
+const CACHE_BYTES: usize = 256 << 20;
+
 /// An open slide; shared by reference between decoding threads.
 pub trait Slide: Send + Sync {
     /// Pyramid, pixel size and bounds.

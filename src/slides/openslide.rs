@@ -10,7 +10,7 @@ use image::RgbImage;
 use openslide_rs::errors::OpenSlideError;
 use openslide_rs::{Address, OpenSlide, Region};
 
-use super::{Slide, display_name, ome};
+use super::{CACHE_BYTES, Slide, display_name, ome};
 use crate::ground::reader::Reader;
 use crate::ground::units::{Coord, Geometry, LevelGeometry, Mpp, Size};
 
@@ -20,7 +20,7 @@ const COARSEST_TIFF_MPP: f64 = 50.0;
 
 /// A slide opened by OpenSlide.
 ///
-/// Memory: OpenSlide's own cache of 32 MiB of decoded tiles, and what is asked for with 7 bytes a pixel.
+/// Memory: a cache of decoded tiles, and what is asked for with 7 bytes a pixel.
 pub(super) struct OpenSlideReader {
     path: PathBuf,
     name: String,
@@ -35,7 +35,7 @@ impl OpenSlideReader {
     /// A missing file, an unknown format, a damaged file; one line each.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let name = display_name(path);
-        let slide = OpenSlide::new(path).map_err(|error| cannot_open(&name, path, &error))?;
+        let slide = OpenSlide::new_with_cache(path, CACHE_BYTES).map_err(|error| cannot_open(&name, path, &error))?;
         let geometry = geometry(&slide);
         if geometry.levels.is_empty() || geometry.canvas().width == 0 || geometry.canvas().height == 0 {
             bail!("'{name}' has no pixels; export the slide again");
@@ -73,9 +73,9 @@ impl OpenSlideReader {
         if let Ok(image) = shared.read_image_rgb(region) {
             return Ok(image);
         }
-        let own = Arc::new(OpenSlide::new(&self.path)?);
+        let own = Arc::new(OpenSlide::new_with_cache(&self.path, CACHE_BYTES)?);
         let outcome = own.read_image_rgb(region);
-        let fresh = if outcome.is_ok() { own } else { Arc::new(OpenSlide::new(&self.path)?) };
+        let fresh = if outcome.is_ok() { own } else { Arc::new(OpenSlide::new_with_cache(&self.path, CACHE_BYTES)?) };
         let mut current = self.slide.write().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&current, &shared) {
             *current = fresh;

@@ -2,7 +2,7 @@
 //!
 //! Rows: `{id, ours, reference, unit, ratio, limit_ratio, note}`. The reference is what a short script does with OpenSlide
 //! and libtorch: read a tile, shrink it, collect 32, call the network. `ratio` > 1: we are faster. No physical limit is
-//! measured yet, so `limit_ratio` is null.
+//! measured but for `tile.read.*` (libjpeg-turbo alone); elsewhere `limit_ratio` is null.
 #![allow(clippy::print_stdout)] // a benchmark's rows are data
 
 use std::path::Path;
@@ -18,16 +18,20 @@ use wsi::encoders;
 use wsi::ground::memory;
 use wsi::ground::plan::Plan;
 use wsi::ground::units::Size;
-use wsi::slides;
+use wsi::slides::{self, ReaderChoice};
 use wsi::stages::{Machine, Selection, extract, synth, tile};
 use wsi::store::coords;
 use wsi::synth::CohortSettings;
 use wsi::tiling::stream;
 
+#[allow(dead_code)] // what only the tests ask of it
+mod bigtiff;
 mod bootstrap;
 mod losses;
 mod mil;
+mod peer;
 mod tile_stage;
+mod tiles;
 
 const REFERENCE_BATCH: usize = 32;
 const REPEATS: usize = 3;
@@ -40,6 +44,9 @@ fn main() -> Result<()> {
     }
     if given.first().is_some_and(|first| first == mil::MEMORY) {
         return mil::print_memory(&given[1..]);
+    }
+    if given.first().is_some_and(|first| first == tiles::MEMORY) {
+        return tiles::print_memory(&given[1..]);
     }
     // Cargo adds `--bench`.
     let mut arguments = given.into_iter().filter(|argument| argument != "--bench");
@@ -58,6 +65,7 @@ fn main() -> Result<()> {
     }
     if wanted("tile") {
         rows.extend(tile_stage::rows(threads)?);
+        rows.extend(tiles::rows()?);
     }
     if wanted("losses") {
         rows.extend(losses::rows(threads)?);
@@ -128,10 +136,11 @@ fn count(plans: &[Plan]) -> usize {
 
 /// Pixels of every tile, one after the other: read, shrink.
 fn plain_tiles(slides: &Path, plan: &Plan, mut consume: impl FnMut(Vec<u8>) -> Result<()>) -> Result<()> {
-    let slide = slides::open(&slides.join(&plan.slide_file))?;
+    let slide = slides::open_with(&slides.join(&plan.slide_file), ReaderChoice::OpenSlide)?;
     let window = &plan.window;
+    let side = window.read_px * window.decode_scale;
     for &at in &plan.coords {
-        let image = slide.read(at, Size { width: window.read_px, height: window.read_px }, window.level)?;
+        let image = slide.read(at, Size { width: side, height: side }, window.level)?;
         consume(resize(&image, window.tile_px, window.tile_px, FilterType::Triangle).into_raw())?;
     }
     Ok(())

@@ -4,9 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,6 +20,8 @@ use wsi::ground::seed;
 use wsi::learn::fit::{State, fit};
 use wsi::learn::optimizers::Optimizer;
 use wsi::learn::{Learner, TrainSettings, Training};
+
+use crate::peer::Peer;
 
 const TILES: usize = 8000;
 const WIDTH: usize = 384;
@@ -52,11 +52,11 @@ pub(super) fn rows(threads: usize) -> Result<Vec<Value>> {
     let steps = number("WSI_BENCH_STEPS", bags)?.min(bags);
     tch::set_num_threads(threads as i32);
     let dataset = dataset(bags)?;
-    let mut peer = Peer::start(&torch, threads, bags)?;
+    let mut peer = Torch::start(&torch, threads, bags)?;
     MODELS.iter().map(|model| row(model, &dataset, steps, &mut peer)).collect()
 }
 
-fn row(model: &str, dataset: &Bags, steps: usize, peer: &mut Peer) -> Result<Value> {
+fn row(model: &str, dataset: &Bags, steps: usize, peer: &mut Torch) -> Result<Value> {
     let mut side = Side::new(model, dataset)?;
     side.train(dataset, steps.min(3))?;
     peer.train(model, steps.min(3))?;
@@ -139,51 +139,17 @@ impl Side {
 }
 
 /// The PyTorch process.
-struct Peer {
-    process: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
+struct Torch(Peer);
 
-impl Peer {
+impl Torch {
     fn start(torch: &OsStr, threads: usize, bags: usize) -> Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/reference/mil.py");
-        let mut process = Command::new("python3")
-            .env("PYTHONPATH", torch)
-            // Its libraries are those of its own wheel, its allocator is as PyTorch leaves it.
-            .env_remove("LD_LIBRARY_PATH")
-            .env_remove("THP_MEM_ALLOC_ENABLE")
-            .args(["-W", "ignore"])
-            .arg(script)
-            .arg(threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start python3")?;
-        let (orders, answers) = (process.stdin.take().context("its input")?, process.stdout.take().context("its output")?);
-        let mut peer = Self { process, orders, answers: BufReader::new(answers) };
+        let mut peer = Peer::start(torch, "mil.py", &[threads.to_string()])?;
         ensure!(peer.ask(&format!("load {bags} {TILES} {WIDTH}"))? == "loaded", "the PyTorch side could not make its bags");
-        Ok(peer)
+        Ok(Self(peer))
     }
 
     fn train(&mut self, model: &str, steps: usize) -> Result<f64> {
-        Ok(self.ask(&format!("train {model} {steps}"))?.parse()?)
-    }
-
-    fn ask(&mut self, order: &str) -> Result<String> {
-        writeln!(self.orders, "{order}")?;
-        let mut answer = String::new();
-        if self.answers.read_line(&mut answer)? == 0 {
-            bail!("the PyTorch side ended at '{order}': {}", self.process.wait()?);
-        }
-        Ok(answer.trim().to_owned())
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        Ok(self.0.ask(&format!("train {model} {steps}"))?.parse()?)
     }
 }
 

@@ -6,6 +6,9 @@ mod aggregators;
 mod annotations;
 mod bad_input;
 mod bags;
+#[path = "../bench/bigtiff.rs"]
+#[allow(dead_code)] // what only the benchmark asks of it
+mod bigtiff;
 mod classic;
 mod cohort;
 mod data;
@@ -25,6 +28,7 @@ mod program;
 mod report;
 mod resume;
 mod shards;
+mod slides;
 mod split;
 mod synth;
 mod tile;

@@ -15,19 +15,12 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::RgbImage;
 
-use self::cache::Cache;
+use self::cache::{Cache, Decoded};
 use super::openslide::OpenSlideReader;
 use super::tiff::{self, Directory, FileBytes, Grid, JpegTiles};
-use super::{Slide, display_name};
+use super::{CACHE_BYTES, Slide, display_name};
 use crate::ground::reader::Reader;
 use crate::ground::units::{Coord, Geometry, LevelGeometry, Size};
-
-/// Decoded tiles kept per open slide.
-///
-/// A plan is read row by row, so a stored tile is decoded once as long as the rows of stored tiles under one row of squares
-/// fit: `3 · width · (read_px + 2 · tile_height)` bytes. Squares of 448 px over tiles of 256 px: slides up to 93,000 px
-/// wide; squares of 224 px: 121,000 px; decoded at half size, four times that. On wider slides some tiles are decoded again.
-const CACHE_BYTES: usize = 256 << 20;
 
 /// Scales offered where a tile's sides are whole multiples of 16 pixels, so that no block reaches past its tile.
 const SCALES: [u32; 4] = [1, 2, 4, 8];
@@ -37,7 +30,7 @@ const PLAIN_GRIDS: [&str; 2] = ["aperio", "generic-tiff"];
 
 /// A slide whose stored tiles are read by us.
 ///
-/// Memory: 16 bytes a stored tile (a slide of 100,000² px: 3 MB), 256 MiB of decoded ones at most, and what is asked for.
+/// Memory: 16 bytes a stored tile (a slide of 100,000² px: 3 MB), the cache of decoded ones, and what is asked for.
 pub(super) struct JpegTilesReader {
     name: String,
     bytes: FileBytes,
@@ -161,7 +154,7 @@ impl Slide for JpegTilesReader {
 }
 
 impl JpegTilesReader {
-    /// The window, laid together from the tiles under it.
+    /// The window, laid together row by row from the tiles under it.
     fn window(&self, level: &Level, at: Coord, size: Size, number: usize, scale: u32) -> Result<RgbImage> {
         let grid = level.stored.grid;
         let (width, height) = (grid.width / scale, grid.height / scale);
@@ -170,25 +163,47 @@ impl JpegTilesReader {
         let across = Span::new(whole_pixel(at.x, downsample, size.width, width), size.width, width, tile_width);
         let down = Span::new(whole_pixel(at.y, downsample, size.height, height), size.height, height, tile_height);
 
-        let mut image = RgbImage::new(size.width, size.height);
-        let is_there = |row: u32, column: u32| level.stored.tiles[(row * grid.columns() + column) as usize].length > 0;
-        let covered = across.length == size.width && down.length == size.height;
-        if !(covered && down.tiles().all(|row| across.tiles().all(|column| is_there(row, column)))) {
-            image.as_chunks_mut::<3>().0.fill(self.background);
-        }
+        let window_row = size.width as usize;
+        let mut pixels = Vec::with_capacity(window_row * size.height as usize * 3);
         for row in down.tiles() {
-            for column in across.tiles().filter(|&column| is_there(row, column)) {
-                let index = (row * grid.columns() + column) as usize;
-                let bytes = (tile_width * tile_height * 3) as usize;
-                let tile = level.stored.tiles[index];
-                let decoded = self
-                    .cache
-                    .get((number, scale, index), bytes, || decode::decode(&self.bytes, &level.stored, &level.tables, tile, scale))
-                    .with_context(|| format!("stored tile {index} (column {column}, row {row})"))?;
-                lay(&mut image, decoded.pixels(), tile_width, &across.part(column), &down.part(row));
+            let mut band = Vec::with_capacity(across.tiles().len());
+            for column in across.tiles() {
+                band.push((across.part(column), self.tile(level, (number, scale), column, row)?));
+            }
+            let tiles: Vec<_> = band.iter().map(|(part, tile)| (part, tile.as_ref().map(Decoded::pixels))).collect();
+            let part = down.part(row);
+            for y in part.in_tile..part.in_tile + part.length {
+                for (part, tile) in &tiles {
+                    match tile {
+                        Some(tile) => pixels.extend_from_slice(&tile[(y * tile_width as usize + part.in_tile) * 3..][..part.length * 3]),
+                        None => self.lay_background(&mut pixels, part.length),
+                    }
+                }
+                self.lay_background(&mut pixels, window_row - across.length as usize);
             }
         }
-        Ok(image)
+        self.lay_background(&mut pixels, (size.height - down.length) as usize * window_row);
+        RgbImage::from_raw(size.width, size.height, pixels).context("the window's rows are not whole")
+    }
+
+    /// A stored tile, decoded; `None` where nothing was scanned.
+    fn tile(&self, level: &Level, (number, scale): (usize, u32), column: u32, row: u32) -> Result<Option<Decoded>> {
+        let grid = level.stored.grid;
+        let index = row as usize * grid.columns() as usize + column as usize;
+        let tile = level.stored.tiles[index];
+        if tile.length == 0 {
+            return Ok(None);
+        }
+        let bytes = (grid.tile_width / scale) as usize * (grid.tile_height / scale) as usize * 3;
+        let decode = || decode::decode(&self.bytes, &level.stored, &level.tables, tile, scale);
+        self.cache
+            .get((number, scale, index), bytes, decode)
+            .map(Some)
+            .with_context(|| format!("stored tile {index} (column {column}, row {row})"))
+    }
+
+    fn lay_background(&self, pixels: &mut Vec<u8>, count: usize) {
+        pixels.extend(std::iter::repeat_n(self.background, count).flatten());
     }
 }
 
@@ -209,10 +224,9 @@ struct Span {
     tile: u32,
 }
 
-/// Which pixels of a tile go where in the window, along one direction.
+/// Which pixels of a tile are in the window, along one direction.
 struct Part {
     in_tile: usize,
-    in_window: usize,
     length: usize,
 }
 
@@ -232,18 +246,7 @@ impl Span {
     fn part(&self, tile: u32) -> Part {
         let first = self.start.max(tile * self.tile);
         let last = (self.start + self.length).min((tile + 1) * self.tile);
-        Part { in_tile: (first - tile * self.tile) as usize, in_window: (first - self.start) as usize, length: (last - first) as usize }
-    }
-}
-
-/// Copies a tile's pixels under the window, row by row.
-fn lay(image: &mut RgbImage, tile: &[u8], tile_width: u32, across: &Part, down: &Part) {
-    let (image_row, tile_row) = (image.width() as usize * 3, tile_width as usize * 3);
-    let pixels: &mut [u8] = image.as_mut();
-    for row in 0..down.length {
-        let from = (down.in_tile + row) * tile_row + across.in_tile * 3;
-        let to = (down.in_window + row) * image_row + across.in_window * 3;
-        pixels[to..to + across.length * 3].copy_from_slice(&tile[from..from + across.length * 3]);
+        Part { in_tile: (first - tile * self.tile) as usize, length: (last - first) as usize }
     }
 }
 
@@ -268,7 +271,6 @@ mod tests {
             let mut covered = 0;
             for tile in span.tiles() {
                 let part = span.part(tile);
-                assert_eq!(part.in_window, covered);
                 assert_eq!(u64::from(tile * span.tile) + part.in_tile as u64, start + covered as u64);
                 covered += part.length;
             }
