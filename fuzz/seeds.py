@@ -1,6 +1,7 @@
-"""Seeds for the fuzz targets, from good and bad slides: `python3 seeds.py DATA`, where DATA holds `slides/`.
+"""Seeds for the fuzz targets, from good and bad slides: `python3 seeds.py DATA`, where DATA holds `slides/`, `labels/`, `lung-mil/`.
 
-Whole small files for `tiff`; for `jpeg_tables` the shared tables and the first tile of each file that has them.
+Whole small files for `tiff`, `asap_xml` and `geojson`; for `jpeg_tables` the shared tables and the first tile of each file
+that has them.
 """
 
 import struct
@@ -36,7 +37,7 @@ def jpeg(data):
 
 def main():
     here = Path(__file__).resolve().parent / "corpus"
-    for target in ("tiff", "jpeg_tables"):
+    for target in ("tiff", "jpeg_tables", "asap_xml", "geojson"):
         (here / target).mkdir(parents=True, exist_ok=True)
     for path in sorted((Path(sys.argv[1]) / "slides").rglob("*")):
         if path.suffix not in (".svs", ".tif", ".tiff"):
@@ -47,6 +48,10 @@ def main():
         if data[:4] == b"II*\0":
             for number, seed in enumerate(jpeg(data)):
                 (here / "jpeg_tables" / f"{path.stem}-{number}").write_bytes(seed)
+    for target, pattern in (("asap_xml", "*.xml"), ("geojson", "*.geojson")):
+        for path in Path(sys.argv[1]).rglob(pattern):
+            if path.stat().st_size <= LARGEST:
+                (here / target / path.name).write_bytes(path.read_bytes())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 //! What each target does with its bytes. A parser may refuse anything; it may not panic, hang, or take memory without bound.
 
+#[allow(dead_code, unused_imports, unreachable_pub)] // what only the program asks of it
+mod ground;
 mod jpeg_tiles;
+#[allow(dead_code, unused_imports, unreachable_pub)] // what only the program asks of it
+mod store;
 #[path = "../../src/slides/tiff/mod.rs"]
 #[allow(dead_code, unused_imports)] // what only the program asks of it
 mod tiff;
@@ -37,5 +41,19 @@ pub fn jpeg_tables(bytes: &[u8]) {
         if stream::whole(&tables, colour, (64, 64), tile, &mut whole).is_ok() {
             assert!(whole.starts_with(&[0xFF, 0xD8, 0xFF, 0xEE]) && whole.len() <= tables.len() + tile.len() + 18);
         }
+    }
+}
+
+/// Annotations in ASAP's XML: only bytes that begin as it does.
+pub fn asap_xml(bytes: &[u8]) {
+    if bytes.first() == Some(&b'<') {
+        let _ = store::annotations::parse(bytes);
+    }
+}
+
+/// Annotations in GeoJSON: only bytes that begin as it does.
+pub fn geojson(bytes: &[u8]) {
+    if matches!(bytes.first(), Some(b'{' | b'[')) {
+        let _ = store::annotations::parse(bytes);
     }
 }

@@ -3,6 +3,7 @@
 //! What hospitals hand over is read as it is: CSV with commas, semicolons or tabs in any of four encodings, and XLSX.
 
 mod decode;
+mod number;
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -13,6 +14,7 @@ use calamine::{Data, Reader, Xlsx};
 use polars::prelude::{Column, CsvParseOptions, CsvReadOptions, CsvWriter, DataFrame, SerReader, SerWriter};
 
 use super::files;
+pub use number::number;
 
 /// Reads a table with a header: [`read_sheet`] of the first sheet.
 ///
@@ -145,12 +147,6 @@ pub fn real(frame: &DataFrame, name: &str, path: &Path) -> Result<Vec<f64>> {
         cell => number(cell).ok_or_else(|| anyhow!("'{}': column '{name}', row {}: '{cell}' is no number", path.display(), row + 1)),
     };
     text(frame, name, path)?.into_iter().enumerate().map(of).collect()
-}
-
-/// A number with a decimal point or a decimal comma; one with both is refused, for then the comma parts thousands or the text is
-/// damaged.
-pub fn number(cell: &str) -> Option<f64> {
-    if cell.contains('.') { cell.parse().ok() } else { cell.replacen(',', ".", 1).parse().ok() }
 }
 
 /// Every column's name, in the table's order.

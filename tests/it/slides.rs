@@ -83,6 +83,17 @@ fn pixels_are_openslides_on_synthetic_slides() {
     let path = folder.path().join("big.tif");
     std::fs::write(&path, bigtiff(&Picture::checkered(3000, 2000), &Levels::Chained(vec![1, 4]), None)).unwrap();
     report("a BigTIFF with shared JPEG tables and empty tiles", agreement(&path));
+
+    // The same streams called RGB: the TIFF's word counts, not the JFIF marker's in each stream.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let photometric = [6, 1, 3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 6, 0];
+    let at: Vec<_> = (0..bytes.len() - 14).filter(|&at| bytes[at..at + 14] == photometric).collect();
+    assert_eq!(at.len(), 2, "one a level");
+    at.iter().for_each(|at| bytes[at + 12] = 2);
+    let red = slides::open(&path).unwrap().read(Coord { x: 0, y: 0 }, Size { width: 1, height: 1 }, 0).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    report("a BigTIFF whose colours are RGB", agreement(&path));
+    assert_ne!(red, slides::open(&path).unwrap().read(Coord { x: 0, y: 0 }, Size { width: 1, height: 1 }, 0).unwrap());
 }
 
 #[test]
