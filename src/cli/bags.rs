@@ -37,7 +37,7 @@ enum Verb {
         /// wsi, clam, trident, stamp or acmil
         #[arg(long, value_name = "LAYOUT")]
         to: String,
-        /// Labels, for acmil
+        /// Labels: acmil needs them; for stamp and clam they become the tables that those programs train with
         #[arg(long, value_name = "FILE")]
         labels: Option<PathBuf>,
         /// A new folder

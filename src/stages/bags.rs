@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail, ensure};
 
 use super::one_line;
-use crate::datasets::cohort::{Cohort, CohortSettings};
+use crate::datasets::cohort::{self, Cohort, CohortSettings};
 use crate::ground::interrupt;
 use crate::ground::progress::Progress;
-use crate::store::formats::{self, Exchange, Format, Given, Violation};
+use crate::store::formats::{self, Exchange, Format, Given, Labelled, Violation};
 
 /// Which bags.
 pub struct Inputs {
@@ -23,6 +23,7 @@ pub struct Inputs {
 
 impl Inputs {
     fn format(&self) -> Result<&'static dyn Format> {
+        self.given.check()?;
         match &self.format {
             Some(name) => formats::named(name),
             None => formats::detect(&self.root),
@@ -113,8 +114,8 @@ pub fn convert(inputs: &Inputs, to: &str, labels: Option<&Path>, out: &Path) -> 
         interrupt::check()?;
         let written = from.read(&inputs.root, id, &inputs.given).and_then(|bag| {
             let bag = bag.with(&inputs.given);
-            let label = labels.as_ref().and_then(|labels| labels.get(id).copied()).or(bag.label);
-            writer.add(&Exchange { label, ..bag })
+            let label = labels.as_ref().and_then(|labels| labels.get(id));
+            writer.add(&Exchange { label: label.map(|(target, _)| *target).or(bag.label), labelled: label.map(|(_, l)| l.clone()), ..bag })
         });
         if let Err(error) = written {
             failed.push(format!("  {id}: {}", one_line(&error)));
@@ -131,8 +132,12 @@ pub fn convert(inputs: &Inputs, to: &str, labels: Option<&Path>, out: &Path) -> 
     Ok(done)
 }
 
-/// Class index of each slide in a table of labels.
-fn targets(path: &Path) -> Result<BTreeMap<String, i64>> {
-    let cohort = Cohort::read(path, &CohortSettings::default(), 0)?;
-    Ok(cohort.slides.into_iter().map(|slide| (slide.slide, slide.target)).collect())
+/// Class index, class and patient of each slide in a table of labels.
+fn targets(path: &Path) -> Result<BTreeMap<String, (i64, Labelled)>> {
+    let Cohort { classes, slides, .. } = Cohort::read(path, &CohortSettings::default(), 0)?;
+    let labelled = |slide: cohort::Labelled| {
+        let class = classes[slide.target as usize].clone();
+        (slide.slide, (slide.target, Labelled { patient: slide.patient, class }))
+    };
+    Ok(slides.into_iter().map(labelled).collect())
 }

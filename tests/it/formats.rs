@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use wsi::ground::plan::Plan;
 use wsi::store::bag;
 
 use crate::data::test_data;
@@ -111,5 +112,126 @@ fn a_screen_of_bags() {
     // Bags of another program, in none of the layouts' folders.
     let output = wsi(["bags", "show", text(&data.join("mil")), "--from", "wsi"]);
     let table = String::from_utf8(output.stdout).unwrap();
-    assert!(table.contains("TCGA-3X-AAVA-01Z-00-DX1\twsi\t777\t512"), "{table}");
+    assert!(table.contains("TCGA-3X-AAVA-01Z-00-DX1\twsi\t") && table.contains("it has no dataset 'coords'"), "{table}");
+    let output = wsi(["bags", "show", text(&data.join("mil")), "--from", "stamp"]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        table.contains("TCGA-AD-6964-01Z-00-DX1\tstamp\t") && table.contains("does not say that its coordinates are micrometres"),
+        "{table}"
+    );
+}
+
+/// Writes one bag of a plan by hand, features all one.
+fn bag_of(folder: &Path, plan: &Plan, encoder: &str) {
+    let tiles = plan.coords.len();
+    let features = bag::Features { values: vec![half::f16::ONE; tiles * 2], tiles, width: 2 };
+    let origin = bag::Origin { encoder: encoder.into(), weights: "none".into() };
+    bag::write(&folder.join(format!("bags/{}.h5", plan.slide_id)), plan, &features, &origin, None).unwrap();
+}
+
+fn convert(from: &Path, to: &str, out: &Path, more: &[&str]) {
+    let output = wsi([&["bags", "convert", text(from), "--to", to, "--out", text(out)], more].concat());
+    assert!(output.status.success(), "{to}: {}", said(&output));
+}
+
+#[test]
+fn an_overlap_survives_a_layout_that_says_it_and_one_that_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own");
+    let mut plan = crate::train::plan("a", 6);
+    plan.window.step_level0_px = 112;
+    plan.coords.iter_mut().for_each(|at| at.x /= 2);
+    bag_of(&own, &plan, "resnet18");
+    for layout in ["trident", "clam"] {
+        let (there, back) = (folder.path().join(layout), folder.path().join(format!("{layout}-back")));
+        convert(&own, layout, &there, &[]);
+        convert(&there, "wsi", &back, &["--slide-mpp", "0.5", "--encoder-name", "resnet18"]);
+        let header = bag::read_header(&back.join("bags/a.h5")).unwrap().unwrap();
+        assert_eq!(header.window.step_level0_px, 112, "{layout}");
+    }
+    assert!(folder.path().join("trident/20x_224px_112px_overlap/features_resnet18/a.h5").is_file());
+}
+
+#[test]
+fn an_encoders_name_leads_out_of_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, there, back) = (folder.path().join("own"), folder.path().join("deep/there"), folder.path().join("back"));
+    bag_of(&own, &crate::train::plan("a", 3), "/../../../owner/model");
+    convert(&own, "trident", &there, &[]);
+    let above: Vec<_> = std::fs::read_dir(folder.path().join("deep")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(above, ["there"]);
+    convert(&there, "wsi", &back, &[]);
+    assert_eq!(bag::read_header(&back.join("bags/a.h5")).unwrap().unwrap().origin.encoder, "/../../../owner/model");
+}
+
+#[test]
+fn stamps_own_grid_of_micrometres_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, ours) = (folder.path().join("stamp"), folder.path().join("ours"));
+    std::fs::create_dir(&root).unwrap();
+    // As STAMP cuts: a region begins on a whole pixel, its tiles follow every 256 µm, 1024.41 px of this slide.
+    let (mpp, tile_um) = (0.2499f64, 256.0f64);
+    let microns: Vec<f32> = (0..3).flat_map(|tile| [(200_000.0 * mpp + f64::from(tile) * tile_um) as f32, 0.0]).collect();
+    let file = hdf5::File::create(root.join("a.h5")).unwrap();
+    file.new_dataset::<f32>().shape((3, 2)).create("coords").unwrap().write_raw(&microns).unwrap();
+    file.new_dataset::<f32>().shape((3, 2)).create("feats").unwrap().write_raw(&[1.0f32; 6]).unwrap();
+    file.new_attr::<f64>().create("tile_size_um").unwrap().write_scalar(&tile_um).unwrap();
+    file.new_attr::<i64>().create("tile_size_px").unwrap().write_scalar(&224i64).unwrap();
+    let place: hdf5::types::VarLenUnicode = "C:\\slides\\a.svs".parse().unwrap();
+    file.new_attr::<hdf5::types::VarLenUnicode>().create("extractor").unwrap().write_scalar(&place).unwrap();
+    file.close().unwrap();
+    convert(&root, "wsi", &ours, &["--slide-mpp", "0.2499"]);
+    let read = bag::read(&ours.join("bags/a.h5")).unwrap();
+    assert_eq!(read.coords.iter().map(|at| at.x).collect::<Vec<_>>(), [200_000, 201_024, 202_049]);
+    let output = wsi(["bags", "lint", text(&root), "--slide-mpp", "0.2499"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("a\terror\tabsolute-path"), "a path among the file's own attributes");
+    for wrong in ["0", "-0.25", "nan"] {
+        let output = wsi(["bags", "show", text(&root), &format!("--slide-mpp={wrong}")]);
+        assert!(output.status.code() == Some(1) && said(&output).contains("--slide-mpp is"), "{}", said(&output));
+    }
+}
+
+#[test]
+fn lint_looks_at_the_coordinates_file_and_at_the_readers_of_magnifications() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own");
+    let mut plan = crate::train::plan("a", 3);
+    plan.mpp = wsi::ground::units::Mpp::square(0.46);
+    bag_of(&own, &plan, "resnet18");
+    let output = wsi(["bags", "lint", text(&own)]);
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && table.contains("a\twarning\tnot-nominal"), "0.46 µm/px is read as 20x, 0.5: {table}");
+
+    for (layout, patches, attribute) in
+        [("trident", "20x_224px_0px_overlap/patches/a_patches.h5", "savetodir"), ("clam", "patches/a.h5", "save_path")]
+    {
+        let there = folder.path().join(layout);
+        convert(&own, layout, &there, &[]);
+        let file = hdf5::File::open_rw(there.join(patches)).unwrap();
+        let value: hdf5::types::VarLenUnicode = "/data/somebody".parse().unwrap();
+        file.dataset("coords").unwrap().attr(attribute).unwrap().write_scalar(&value).unwrap();
+        file.close().unwrap();
+        let output = wsi(["bags", "lint", text(&there)]);
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.code() == Some(1) && table.contains(&format!("a\terror\tabsolute-path\tthe attribute '{attribute}'")),
+            "{table}"
+        );
+    }
+}
+
+#[test]
+fn labels_become_the_tables_that_clam_and_stamp_train_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = bags(folder.path());
+    let labels = folder.path().join("labels.csv");
+    std::fs::write(&labels, "slide_id,patient_id,label\nb,1,x\na,2,y\n").unwrap();
+    let labelled = ["--labels", text(&labels)];
+    let (stamp, clam) = (folder.path().join("stamp"), folder.path().join("clam"));
+    convert(&own, "stamp", &stamp, &labelled);
+    convert(&own, "clam", &clam, &labelled);
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap();
+    assert_eq!(read(stamp.join("clini.csv")), "PATIENT,label\n1,x\n2,y\n");
+    assert_eq!(read(stamp.join("slide.csv")), "PATIENT,FILENAME\n1,b.h5\n2,a.h5\n");
+    assert_eq!(read(clam.join("dataset.csv")), "case_id,slide_id,label\n2,a,y\n1,b,x\n");
 }

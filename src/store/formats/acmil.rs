@@ -57,13 +57,19 @@ impl Format for Acmil {
             encoder: None,
             mpp: None,
             side_level0_px: None,
+            step_level0_px: None,
             tile_px: None,
             canvas: None,
             label: hdf::whole(&group, "label"),
+            labelled: None,
             header: None,
         }
         .with(given)
         .checked()
+    }
+
+    fn places(&self, root: &Path, id: &str, _: &Given) -> Vec<hdf5::Group> {
+        open(root).and_then(|file| Ok(file.group(id)?)).into_iter().collect()
     }
 
     fn writer(&self, root: &Path) -> Result<Option<Box<dyn Writer>>> {

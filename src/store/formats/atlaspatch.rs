@@ -48,13 +48,21 @@ impl Format for AtlasPatch {
             encoder: Some(encoder),
             mpp: None,
             side_level0_px: size("patch_size_level0"),
+            step_level0_px: hdf::step(&file),
             tile_px: size("patch_size"),
             canvas: size("level0_width").zip(size("level0_height")).map(|(width, height)| Size { width, height }),
             label: None,
+            labelled: None,
             header: None,
         }
         .with(given)
         .checked()
+    }
+
+    fn places(&self, root: &Path, id: &str, _: &Given) -> Vec<hdf5::Group> {
+        let Some(file) = hdf::root(&folder(root).join(format!("{id}.h5"))) else { return Vec::new() };
+        let features = file.group("features").ok();
+        std::iter::once(file).chain(features).collect()
     }
 
     fn writer(&self, _: &Path) -> Result<Option<Box<dyn Writer>>> {

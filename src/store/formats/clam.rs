@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 
-use super::{Exchange, Format, Given, Values, Writer, hdf, missing, stems, torch};
+use super::{Exchange, Format, Given, Labelled, Values, Writer, hdf, missing, stems, torch};
 use crate::store::table::{self, Cells};
 
 pub(super) struct Clam;
@@ -54,17 +54,23 @@ impl Format for Clam {
             encoder: None,
             mpp: None,
             side_level0_px: patches.as_ref().and_then(|patches| patches.side),
+            step_level0_px: None,
             tile_px: patches.as_ref().and_then(|patches| patches.tile_px),
             canvas: None,
             label: None,
+            labelled: None,
             header: None,
         }
         .with(given)
         .checked()
     }
 
+    fn places(&self, root: &Path, id: &str, _: &Given) -> Vec<hdf5::Group> {
+        [H5, PATCHES].into_iter().filter_map(|folder| hdf::root(&root.join(folder).join(format!("{id}.h5")))).collect()
+    }
+
     fn writer(&self, root: &Path) -> Result<Option<Box<dyn Writer>>> {
-        Ok(Some(Box::new(ClamWriter { root: root.to_owned(), ids: Vec::new() })))
+        Ok(Some(Box::new(ClamWriter { root: root.to_owned(), ids: Vec::new(), labelled: Default::default() })))
     }
 }
 
@@ -95,6 +101,8 @@ fn patches(root: &Path, id: &str) -> Result<Option<Patches>> {
 struct ClamWriter {
     root: PathBuf,
     ids: Vec<String>,
+    /// Patient, slide and class of each labelled slide.
+    labelled: [Vec<String>; 3],
 }
 
 impl Writer for ClamWriter {
@@ -102,8 +110,8 @@ impl Writer for ClamWriter {
         let side = missing(bag.side_level0_px, "tiles' footprint", "--side-level0 (level-0 pixels)")?;
         let within = |at: i64| i32::try_from(at).map_err(|_| anyhow!("a coordinate is {at}, more than CLAM's 32 bits hold"));
         let narrow: Vec<i32> = bag.coords.iter().flat_map(|at| [at.x, at.y]).map(within).collect::<Result<_>>()?;
-        let edge = |of: fn(&crate::ground::units::Coord) -> i64| bag.coords.iter().map(of).max().unwrap_or(0) + i64::from(side);
-        let canvas = bag.canvas.map_or([edge(|at| at.x), edge(|at| at.y)], |size| [size.width.into(), size.height.into()]);
+        let canvas = bag.canvas(side)?;
+        let canvas = [i64::from(canvas.width), i64::from(canvas.height)];
         hdf::create(&self.root.join(PATCHES).join(format!("{}.h5", bag.id)), |file| {
             let coords = hdf::write_rows(file, "coords", &hdf::flat(&bag.coords, |value| value), 2, None)?;
             // METHOD: squares of true micrometres seldom fall on a whole number of a coarser level's pixels; level 0 always tells the
@@ -124,6 +132,10 @@ impl Writer for ClamWriter {
         })?;
         torch::write(&self.root.join(PT).join(format!("{}.pt", bag.id)), &single, bag.width)?;
         self.ids.push(bag.id.clone());
+        if let Some(Labelled { patient, class }) = &bag.labelled {
+            let row = [patient.clone(), bag.id.clone(), class.clone()];
+            self.labelled.iter_mut().zip(row).for_each(|(column, cell)| column.push(cell));
+        }
         Ok(())
     }
 
@@ -134,6 +146,12 @@ impl Writer for ClamWriter {
             ("process", Cells::Whole(vec![0; count])),
             ("status", Cells::Text(vec!["processed".to_owned(); count])),
         ];
-        table::write(&self.root.join("process_list_autogen.csv"), columns)
+        table::write(&self.root.join("process_list_autogen.csv"), columns)?;
+        let [patients, slides, classes] = self.labelled;
+        if slides.is_empty() {
+            return Ok(());
+        }
+        let columns = vec![("case_id", Cells::Text(patients)), ("slide_id", Cells::Text(slides)), ("label", Cells::Text(classes))];
+        table::write(&self.root.join("dataset.csv"), columns)
     }
 }

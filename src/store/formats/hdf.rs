@@ -73,6 +73,19 @@ pub(super) fn real(place: &Location, name: &str) -> Option<f64> {
     place.attr(name).ok()?.read_raw::<f64>().ok()?.first().copied()
 }
 
+/// Distance of neighbouring tiles in level-0 pixels, by TRIDENT's attributes: `overlap` is in pixels of the tile.
+pub(super) fn step(place: &Location) -> Option<u32> {
+    let positive = |name: &str| whole(place, name).filter(|&value| value > 0).map(|value| value as f64);
+    let (tile, side) = (positive("patch_size")?, positive("patch_size_level0")?);
+    let overlap = whole(place, "overlap").filter(|&overlap| overlap >= 0)? as f64;
+    Some(((tile - overlap) * side / tile).round() as u32).filter(|&step| step > 0)
+}
+
+/// The root of a file that opens.
+pub(super) fn root(path: &Path) -> Option<Group> {
+    open(path).ok()?.group("/").ok()
+}
+
 /// A text attribute of any kind.
 pub(super) fn text(place: &Location, name: &str) -> Option<String> {
     let attribute = place.attr(name).ok()?;

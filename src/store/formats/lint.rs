@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::Result;
+use hdf5::{Group, Location};
 use serde::Serialize;
 
 use super::{Exchange, Format, Given, hdf};
-use crate::store::bag;
+use crate::store::coords::nominal_magnification;
 
 /// Whether a rule is broken or only bent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,8 +54,8 @@ pub fn lint(format: &dyn Format, root: &Path, id: &str, given: &Given) -> Result
         }
         Ok(bag) => content(&bag, &mut broken),
     }
-    if let Some(file) = file(root, id) {
-        layout(&file, &mut broken);
+    for place in format.places(root, id, given) {
+        layout(&place, &mut broken);
     }
     found.sort_by_key(|violation| (violation.severity == Severity::Warning, violation.rule));
     Ok(found)
@@ -99,7 +100,7 @@ fn content(bag: &Exchange, broken: &mut impl FnMut(&'static str, Severity, Strin
         (None, ..) => broken("no-pixel-size", Warning, "it does not say how large a pixel is".into()),
         (Some(mpp), Some(side), Some(tile_px)) => {
             let tile_mpp = f64::from(side) * mpp.mean() / f64::from(tile_px);
-            let nominal = 10.0 / (10.0 / tile_mpp).round().max(1.0);
+            let nominal = 10.0 / nominal_magnification(tile_mpp) as f64;
             if (tile_mpp / nominal - 1.0).abs() > 0.05 {
                 let seen = format!("its tiles have {tile_mpp:.3} µm/px, which readers of magnifications take for {nominal:.3}");
                 broken("not-nominal", Warning, seen);
@@ -109,32 +110,26 @@ fn content(bag: &Exchange, broken: &mut impl FnMut(&'static str, Severity, Strin
     }
 }
 
-/// The HDF5 file of a bag, in the layouts that have one a slide.
-fn file(root: &Path, id: &str) -> Option<std::path::PathBuf> {
-    let name = format!("{id}.h5");
-    [bag::folder(root), root.join("h5_files"), root.join("patches"), root.to_owned()]
-        .into_iter()
-        .map(|folder| folder.join(&name))
-        .find(|path| path.is_file())
+/// What the file itself tells: paths of the machine that wrote it, and pieces so small that reading is slow.
+fn layout(place: &Group, broken: &mut impl FnMut(&'static str, Severity, String)) {
+    let own = place.name();
+    paths_in(place, if own == "/" { "the file" } else { &own }, broken);
+    for dataset in place.datasets().unwrap_or_default() {
+        let name = dataset.name().rsplit('/').next().unwrap_or_default().to_owned();
+        paths_in(&dataset, &format!("'{name}'"), broken);
+        if dataset.chunk().is_some_and(|chunk| chunk.first() == Some(&1)) && dataset.shape().first().is_some_and(|&rows| rows > 1) {
+            let seen = format!("'{name}' is stored row by row, which reads ten times slower than in one piece");
+            broken("chunk-a-row", Severity::Warning, seen);
+        }
+    }
 }
 
-/// What the file itself tells: paths of the machine that wrote it, and pieces so small that reading is slow.
-fn layout(path: &Path, broken: &mut impl FnMut(&'static str, Severity, String)) {
-    let Ok(file) = hdf::open(path) else { return };
-    let Ok(datasets) = file.datasets() else { return };
-    for dataset in datasets {
-        let name = dataset.name().rsplit('/').next().unwrap_or_default().to_owned();
-        for attribute in dataset.attr_names().unwrap_or_default() {
-            if hdf::text(&dataset, &attribute).is_some_and(|text| Path::new(&text).is_absolute() || text.contains(":\\")) {
-                broken("absolute-path", Severity::Error, format!("the attribute '{attribute}' of '{name}' holds a path of a machine"));
-            }
-        }
-        if dataset.chunk().is_some_and(|chunk| chunk.first() == Some(&1)) && dataset.shape().first().is_some_and(|&rows| rows > 1) {
-            broken(
-                "chunk-a-row",
-                Severity::Warning,
-                format!("'{name}' is stored row by row, which reads ten times slower than in one piece"),
-            );
+/// Attributes that hold a path of a machine; the path itself is not repeated.
+fn paths_in(place: &Location, name: &str, broken: &mut impl FnMut(&'static str, Severity, String)) {
+    for attribute in place.attr_names().unwrap_or_default() {
+        let is_path = |text: String| Path::new(&text).is_absolute() || text.contains(":\\") || text.starts_with("\\\\");
+        if hdf::text(place, &attribute).is_some_and(is_path) {
+            broken("absolute-path", Severity::Error, format!("the attribute '{attribute}' of {name} holds a path of a machine"));
         }
     }
 }

@@ -13,6 +13,7 @@ mod stamp;
 mod torch;
 mod trident;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail, ensure};
@@ -89,14 +90,27 @@ pub struct Exchange {
     pub mpp: Option<Mpp>,
     /// Side of a tile's footprint, level-0 pixels.
     pub side_level0_px: Option<u32>,
+    /// Distance of neighbouring tiles, level-0 pixels.
+    pub step_level0_px: Option<u32>,
     /// Side of the tile that the encoder was given, pixels.
     pub tile_px: Option<u32>,
     /// Canvas of level 0.
     pub canvas: Option<Size>,
     /// Class index.
     pub label: Option<i64>,
+    /// The class by name, and the patient: from a table of labels, never from a bag.
+    pub labelled: Option<Labelled>,
     /// Everything that this program wrote of it.
     pub header: Option<Header>,
+}
+
+/// What a table of labels says of a slide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    /// Patient id.
+    pub patient: String,
+    /// Class name.
+    pub class: String,
 }
 
 /// What the user says of bags whose layout does not.
@@ -112,7 +126,54 @@ pub struct Given {
     pub side_level0_px: Option<u32>,
 }
 
+impl Given {
+    /// Refuses sizes that no slide has.
+    ///
+    /// # Errors
+    /// Names the flag and the value.
+    pub fn check(&self) -> Result<()> {
+        if let Some(mpp) = self.slide_mpp {
+            ensure!(mpp.is_finite() && mpp > 0.0, "--slide-mpp is {mpp}; a pixel is some part of a micrometre, such as 0.25");
+        }
+        for (flag, size) in [("--tile-px", self.tile_px), ("--side-level0", self.side_level0_px)] {
+            ensure!(size != Some(0), "{flag} is 0; a tile has at least one pixel");
+        }
+        Ok(())
+    }
+}
+
 impl Exchange {
+    /// Distance of neighbouring tiles in level-0 pixels: as the bag says, else as its coordinates do, else the footprint's side.
+    ///
+    /// METHOD: the commonest distance between neighbours in a row, the smaller of two that are as common. Gaps between pieces of tissue
+    /// are rarer than neighbours, and grids of several contours (CLAM) need not agree on where they begin.
+    fn step_level0_px(&self, side: u32) -> u32 {
+        let measured = || {
+            let mut sorted: Vec<(i64, i64)> = self.coords.iter().map(|at| (at.y, at.x)).collect();
+            sorted.sort_unstable();
+            let mut counts = BTreeMap::<i64, usize>::new();
+            for pair in sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0 && pair[0].1 < pair[1].1) {
+                *counts.entry(pair[1].1.saturating_sub(pair[0].1)).or_default() += 1;
+            }
+            let (step, _) = counts.into_iter().rev().max_by_key(|(_, count)| *count)?;
+            u32::try_from(step).ok()
+        };
+        self.step_level0_px.or_else(measured).unwrap_or(side)
+    }
+
+    /// Canvas of level 0: as the bag says, else as far as its tiles of that side reach.
+    ///
+    /// # Errors
+    /// Coordinates that no slide has.
+    fn canvas(&self, side: u32) -> Result<Size> {
+        let edge = |of: fn(&Coord) -> i64| {
+            let farthest = self.coords.iter().map(of).max().unwrap_or(0);
+            let end = u32::try_from(farthest).ok().and_then(|at| at.checked_add(side));
+            end.ok_or_else(|| anyhow!("a coordinate is {farthest}, which lies on no slide"))
+        };
+        self.canvas.map_or_else(|| Ok(Size { width: edge(|at| at.x)?, height: edge(|at| at.y)? }), Ok)
+    }
+
     /// N
     pub fn tiles(&self) -> usize {
         self.coords.len()
@@ -159,6 +220,9 @@ pub trait Format: Sync {
     /// # Errors
     /// A file that is missing, damaged or short; without the file's path.
     fn read(&self, root: &Path, id: &str, given: &Given) -> Result<Exchange>;
+
+    /// Where a bag's datasets and attributes are, of those places that are there; what `lint` looks at beside the content.
+    fn places(&self, root: &Path, id: &str, given: &Given) -> Vec<hdf5::Group>;
 
     /// Something to write bags with; `None` for a layout that is read only.
     ///

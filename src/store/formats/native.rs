@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Exchange, Format, Given, Values, Writer, first_h5, missing, stems};
+use super::{Exchange, Format, Given, Values, Writer, first_h5, hdf, missing, stems};
 use crate::ground::plan::{Plan, Window};
 use crate::ground::reader::Reader;
-use crate::ground::units::Size;
 use crate::store::bag::{self, Features, Origin};
 
 pub(super) struct Native;
@@ -37,11 +36,17 @@ impl Format for Native {
             encoder: header.as_ref().map(|header| header.origin.encoder.clone()),
             mpp: header.as_ref().map(|header| header.mpp),
             side_level0_px: of(|header| header.window.side_level0_px),
+            step_level0_px: of(|header| header.window.step_level0_px),
             tile_px: of(|header| header.window.tile_px),
             canvas: header.as_ref().and_then(|header| header.canvas),
             label: None,
+            labelled: None,
             header,
         })
+    }
+
+    fn places(&self, root: &Path, id: &str, _: &Given) -> Vec<hdf5::Group> {
+        hdf::root(&bag::folder(root).join(format!("{id}.h5"))).into_iter().collect()
     }
 
     fn writer(&self, root: &Path) -> Result<Option<Box<dyn Writer>>> {
@@ -84,8 +89,7 @@ fn plan(bag: &Exchange) -> Result<Plan> {
     let side = missing(bag.side_level0_px, "tiles' footprint", "--side-level0 (level-0 pixels)")?;
     let tile_px = missing(bag.tile_px, "tile size", "--tile-px (pixels that the encoder was given)")?;
     let coords = bag.coords.clone();
-    let edge = |of: fn(&crate::ground::units::Coord) -> i64| coords.iter().map(of).max().unwrap_or(0).max(0) as u32 + side;
-    let canvas = bag.canvas.unwrap_or(Size { width: edge(|at| at.x), height: edge(|at| at.y) });
+    let canvas = bag.canvas(side)?;
     let tile_mpp = f64::from(side) * mpp.mean() / f64::from(tile_px);
     let (window, file, digest, source, fingerprint) = match &bag.header {
         Some(header) => {
@@ -98,7 +102,7 @@ fn plan(bag: &Exchange) -> Result<Plan> {
                 read_px: side,
                 tile_px,
                 side_level0_px: side,
-                step_level0_px: side,
+                step_level0_px: bag.step_level0_px(side),
                 mpp_requested: tile_mpp,
                 mpp_true: tile_mpp,
                 residual: 0.0,

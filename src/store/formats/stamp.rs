@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::{Exchange, Format, Given, Values, Writer, first_h5, hdf, missing};
+use super::{Exchange, Format, Given, Labelled, Values, Writer, first_h5, hdf, missing};
 use crate::ground::units::{Coord, Mpp, Size};
+use crate::store::table::{self, Cells};
 
 pub(super) struct Stamp;
 
 /// The first version whose readers know the attributes that are written; a higher one makes older installations refuse the file.
 const VERSION: &str = "2.1.0";
 
-/// A coordinate that is farther than this from a whole pixel was not written with this pixel size.
+/// A coordinate that is farther than this from a whole pixel of the size that its file names was changed since.
 const LARGEST_RESIDUAL: f64 = 0.25;
 
 impl Format for Stamp {
@@ -40,8 +41,7 @@ impl Format for Stamp {
     }
 
     fn read(&self, root: &Path, id: &str, given: &Given) -> Result<Exchange> {
-        let (_, path) = paths(root)?.into_iter().find(|(other, _)| other == id).ok_or_else(|| anyhow!("there is no such file"))?;
-        let file = hdf::open(&path)?;
+        let file = hdf::open(&path(root, id)?)?;
         let dataset =
             file.dataset("feats").or_else(|_| file.dataset("patch_embeddings")).map_err(|_| anyhow!("it has no dataset 'feats'"))?;
         let (values, width) = hdf::values(&dataset)?;
@@ -57,8 +57,24 @@ impl Format for Stamp {
         let side_um = side_um.ok_or_else(|| anyhow!("it does not say that its coordinates are micrometres; it is older than STAMP 2"))?;
         let own = hdf::real(&file, "wsi_mpp_x").zip(hdf::real(&file, "wsi_mpp_y")).map(|(x, y)| Mpp { x, y });
         let mpp = missing(own.or(given.slide_mpp.map(Mpp::square)), "pixel size", "--slide-mpp (µm per level-0 pixel)")?;
+        let mut farthest = 0.0f64;
+        let mut pixel = |um: f64, mpp: f64| {
+            let exact = um / mpp;
+            farthest = farthest.max((exact - exact.round()).abs());
+            exact.is_finite().then(|| exact.round() as i64).ok_or_else(|| anyhow!("a coordinate is {um} µm"))
+        };
         let coords =
             microns.chunks_exact(2).map(|at| Ok(Coord { x: pixel(at[0], mpp.x)?, y: pixel(at[1], mpp.y)? })).collect::<Result<Vec<_>>>()?;
+        // METHOD: STAMP steps by whole micrometres within a region that it reads at once, so its own tiles stand up to half a pixel
+        // from a whole one; that is rounded and said. What this program wrote stands on whole pixels.
+        ensure!(
+            own.is_none() || farthest <= LARGEST_RESIDUAL,
+            "a coordinate lies {farthest:.2} px from a whole pixel of {} µm, the size that the file names; convert that slide again",
+            mpp.mean()
+        );
+        if farthest > LARGEST_RESIDUAL {
+            tracing::info!("{id}: micrometres became pixels; the farthest was {farthest:.2} px from a whole one");
+        }
         let size = |name: &str| hdf::whole(&file, name).and_then(|value| u32::try_from(value).ok());
         Exchange {
             id: id.to_owned(),
@@ -68,29 +84,34 @@ impl Format for Stamp {
             encoder: hdf::text(&file, "extractor"),
             mpp: Some(mpp),
             side_level0_px: Some((side_um / mpp.mean()).round() as u32),
+            step_level0_px: None,
             tile_px: size("tile_size_px"),
             canvas: size("wsi_width").zip(size("wsi_height")).map(|(width, height)| Size { width, height }),
             label: None,
+            labelled: None,
             header: None,
         }
         .with(given)
         .checked()
     }
 
+    fn places(&self, root: &Path, id: &str, _: &Given) -> Vec<hdf5::Group> {
+        path(root, id).ok().and_then(|path| hdf::root(&path)).into_iter().collect()
+    }
+
     fn writer(&self, root: &Path) -> Result<Option<Box<dyn Writer>>> {
-        Ok(Some(Box::new(StampWriter { root: root.to_owned() })))
+        Ok(Some(Box::new(StampWriter { root: root.to_owned(), labelled: Vec::new() })))
     }
 }
 
-/// Level-0 pixel of a place in micrometres.
-fn pixel(um: f64, mpp: f64) -> Result<i64> {
-    let exact = um / mpp;
-    ensure!(
-        (exact - exact.round()).abs() <= LARGEST_RESIDUAL,
-        "a coordinate of {um} µm lies {:.2} px from a whole pixel at {mpp} µm/px; give the slide's own --slide-mpp",
-        (exact - exact.round()).abs()
-    );
-    Ok(exact.round() as i64)
+/// The bag's file: in the folder itself, or somewhere below.
+fn path(root: &Path, id: &str) -> Result<PathBuf> {
+    let direct = root.join(format!("{id}.h5"));
+    if direct.is_file() {
+        return Ok(direct);
+    }
+    let found = paths(root)?.into_iter().find(|(other, _)| other == id);
+    Ok(found.ok_or_else(|| anyhow!("there is no such file"))?.1)
 }
 
 /// Id and path of every bag below the folder.
@@ -114,6 +135,8 @@ fn paths(root: &Path) -> Result<Vec<(String, PathBuf)>> {
 
 struct StampWriter {
     root: PathBuf,
+    /// Patient, file and class of each labelled slide.
+    labelled: Vec<[String; 3]>,
 }
 
 impl Writer for StampWriter {
@@ -145,10 +168,32 @@ impl Writer for StampWriter {
                 hdf::write_whole(file, "wsi_height", canvas.height.into())?;
             }
             Ok(())
-        })
+        })?;
+        let row = |Labelled { patient, class }: &Labelled| [patient.clone(), format!("{}.h5", bag.id), class.clone()];
+        self.labelled.extend(bag.labelled.as_ref().map(row));
+        Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
-        Ok(())
+    /// With labels, `clini.csv` and `slide.csv`. Its reader takes a patient's rows together only where they are neighbours.
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        if self.labelled.is_empty() {
+            return Ok(());
+        }
+        self.labelled.sort();
+        let column = |rows: &[[String; 3]], at: usize| Cells::Text(rows.iter().map(|row| row[at].clone()).collect());
+        let slides = vec![("PATIENT", column(&self.labelled, 0)), ("FILENAME", column(&self.labelled, 1))];
+        table::write(&self.root.join("slide.csv"), slides)?;
+        let mut patients = self.labelled;
+        patients.dedup_by(|next, first| next[0] == first[0] && next[2] == first[2]);
+        if let Some(pair) = patients.windows(2).find(|pair| pair[0][0] == pair[1][0]) {
+            bail!(
+                "the slides of patient '{}' have the classes '{}' and '{}'; STAMP's table has one a patient",
+                pair[0][0],
+                pair[0][2],
+                pair[1][2]
+            );
+        }
+        let classes = vec![("PATIENT", column(&patients, 0)), ("label", column(&patients, 2))];
+        table::write(&self.root.join("clini.csv"), classes)
     }
 }

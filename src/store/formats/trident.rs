@@ -33,10 +33,15 @@ fn encoder_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().trim_start_matches(PREFIX).to_owned()
 }
 
+/// An encoder's name as part of a folder's: a name such as `owner/model` must not lead out of the folder it is written to.
+fn folder_name(encoder: &str) -> String {
+    encoder.replace(['/', '\\'], "-")
+}
+
 /// The folder of the encoder that was chosen, or the only one.
 fn folder(root: &Path, given: &Given) -> Result<PathBuf> {
     let all = feature_folders(root);
-    let wanted = |folder: &&PathBuf| given.encoder.as_ref().is_none_or(|encoder| encoder_of(folder) == *encoder);
+    let wanted = |folder: &&PathBuf| given.encoder.as_ref().is_none_or(|encoder| encoder_of(folder) == folder_name(encoder));
     match all.iter().filter(wanted).collect::<Vec<_>>()[..] {
         [only] => Ok(only.clone()),
         [] => bail!("there is no folder {PREFIX}{}; choose one of: {}", given.encoder.as_deref().unwrap_or("…"), names(&all)),
@@ -70,7 +75,7 @@ impl Format for Trident {
         let size = |name: &str| hdf::whole(&coords, name).and_then(|value| u32::try_from(value).ok()).filter(|&value| value > 0);
         let side = size("patch_size_level0").or_else(|| {
             // Its own rule, before it wrote the footprint.
-            Some(size("patch_size")? * size("level0_magnification")? / size("target_magnification")?)
+            size("patch_size")?.checked_mul(size("level0_magnification")?)?.checked_div(size("target_magnification")?)
         });
         let named = hdf::text(&features, "encoder").filter(|encoder| encoder != "None");
         Exchange {
@@ -81,14 +86,22 @@ impl Format for Trident {
             // A nominal magnification is no pixel size; only a file of this program says it.
             mpp: hdf::real(&file, "mpp_x").zip(hdf::real(&file, "mpp_y")).map(|(x, y)| Mpp { x, y }),
             side_level0_px: side,
+            step_level0_px: hdf::step(&coords),
             tile_px: size("patch_size"),
             canvas: size("level0_width").zip(size("level0_height")).map(|(width, height)| Size { width, height }),
             coords: hdf::coords(&coords)?,
             label: None,
+            labelled: None,
             header: None,
         }
         .with(given)
         .checked()
+    }
+
+    fn places(&self, root: &Path, id: &str, given: &Given) -> Vec<hdf5::Group> {
+        let Ok(folder) = folder(root, given) else { return Vec::new() };
+        let patches = folder.with_file_name("patches").join(format!("{id}_patches.h5"));
+        [folder.join(format!("{id}.h5")), patches].iter().filter_map(|path| hdf::root(path)).collect()
     }
 
     fn writer(&self, root: &Path) -> Result<Option<Box<dyn Writer>>> {
@@ -106,12 +119,11 @@ impl Writer for TridentWriter {
         let tile_px = missing(bag.tile_px, "tile size", "--tile-px (pixels that the encoder was given)")?;
         let mpp = missing(bag.mpp, "pixel size", "--slide-mpp (µm per level-0 pixel)")?;
         let encoder = missing(bag.encoder.clone(), "encoder", "--encoder-name")?;
-        let step = bag.header.as_ref().map_or(side, |header| header.window.step_level0_px);
+        let step = bag.step_level0_px(side);
         let overlap = i64::from(tile_px) - (f64::from(step) * f64::from(tile_px) / f64::from(side)).round() as i64;
         let target = nominal_magnification(f64::from(side) * mpp.mean() / f64::from(tile_px));
         let folder = self.root.join(format!("{target}x_{tile_px}px_{overlap}px_overlap"));
-        let edge = |of: fn(&crate::ground::units::Coord) -> i64| bag.coords.iter().map(of).max().unwrap_or(0) + i64::from(side);
-        let canvas = bag.canvas.map_or((edge(|at| at.x), edge(|at| at.y)), |size| (size.width.into(), size.height.into()));
+        let canvas = bag.canvas(side)?;
         let describe = |dataset: &hdf5::Dataset| -> Result<()> {
             for (name, value) in [
                 ("patch_size", i64::from(tile_px)),
@@ -119,8 +131,8 @@ impl Writer for TridentWriter {
                 ("level0_magnification", nominal_magnification(mpp.mean())),
                 ("target_magnification", target),
                 ("overlap", overlap),
-                ("level0_width", canvas.0),
-                ("level0_height", canvas.1),
+                ("level0_width", canvas.width.into()),
+                ("level0_height", canvas.height.into()),
             ] {
                 hdf::write_whole(dataset, name, value)?;
             }
@@ -138,7 +150,7 @@ impl Writer for TridentWriter {
             write_mpp(file)?;
             describe(&hdf::write_rows(file, "coords", &coords, 2, None)?)
         })?;
-        hdf::create(&folder.join(format!("{PREFIX}{encoder}/{}.h5", bag.id)), |file| {
+        hdf::create(&folder.join(format!("{PREFIX}{}/{}.h5", folder_name(&encoder), bag.id)), |file| {
             write_mpp(file)?;
             let features = hdf::write_values(file, "features", &bag.values, bag.width, None)?;
             hdf::write_text(&features, "name", &bag.id)?;
