@@ -3,6 +3,7 @@
 //! Everything above this room sees [`Slide`] alone, so that a faster reader for one format is one more file here.
 //! Label and macro images are never opened: they may carry a patient's name.
 
+pub mod jpeg;
 mod jpeg_tiles;
 mod list;
 mod ome;

@@ -1,7 +1,9 @@
 //! The whole slide as one small picture, for tissue masks and thumbnails, in bounded memory whatever the pyramid looks like.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Result, bail};
-use image::{Rgb, RgbImage, imageops};
+use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 
 use super::Slide;
@@ -46,36 +48,53 @@ pub fn overview(slide: &dyn Slide, downsample: f64) -> Result<Overview> {
     let corners: Vec<(u32, u32)> = (0..height.div_ceil(block_px))
         .flat_map(|row| (0..width.div_ceil(block_px)).map(move |column| (column * block_px, row * block_px)))
         .collect();
-    let blocks: Vec<Vec<Part>> = corners
-        .par_iter()
-        .map(|&(x, y)| whole.read((x, y), Size { width: block_px.min(width - x), height: block_px.min(height - y) }))
-        .collect();
-
-    let mut overview = Overview {
+    let overview = Mutex::new(Overview {
         image: RgbImage::from_pixel(width.div_ceil(shrink), height.div_ceil(shrink), UNREADABLE),
         unreadable: Vec::new(),
         reason: None,
         downsample: levels[level].downsample * f64::from(shrink),
-    };
-    let mut readable = false;
-    for Part { at: (x, y), size, pixels } in blocks.into_iter().flatten() {
-        let (left, top) = (x / shrink, y / shrink);
-        match pixels {
-            Ok(pixels) => {
-                readable = true;
-                imageops::replace(&mut overview.image, &pixels, left.into(), top.into());
-            }
-            Err(error) => {
-                overview.unreadable.push([left, top, left + size.width.div_ceil(shrink), top + size.height.div_ceil(shrink)]);
-                if overview.reason.is_none() {
-                    overview.reason = Some(format!("{error:#}"));
+    });
+    let failures: Vec<Vec<([u32; 4], String)>> = corners
+        .par_iter()
+        .map(|&(x, y)| {
+            let parts = whole.read((x, y), Size { width: block_px.min(width - x), height: block_px.min(height - y) });
+            let mut failures = Vec::new();
+            for Part { at: (x, y), size, pixels } in parts {
+                let (left, top) = (x / shrink, y / shrink);
+                match pixels {
+                    Ok(pixels) => {
+                        let mut overview = overview.lock().unwrap_or_else(PoisonError::into_inner);
+                        lay(&mut overview.image, &pixels, left, top);
+                    }
+                    Err(error) => {
+                        let edges = [left, top, left + size.width.div_ceil(shrink), top + size.height.div_ceil(shrink)];
+                        failures.push((edges, format!("{error:#}")));
+                    }
                 }
             }
-        }
+            failures
+        })
+        .collect();
+
+    let mut overview = overview.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (edges, reason) in failures.into_iter().flatten() {
+        overview.unreadable.push(edges);
+        overview.reason.get_or_insert(reason);
     }
+    let lost: u64 = overview.unreadable.iter().map(|[left, top, right, bottom]| u64::from(right - left) * u64::from(bottom - top)).sum();
     match overview.reason {
-        Some(reason) if !readable => bail!(reason),
+        Some(reason) if lost >= u64::from(overview.image.width()) * u64::from(overview.image.height()) => bail!(reason),
         reason => Ok(Overview { reason, ..overview }),
+    }
+}
+
+/// Copies a block, which lies inside the picture, row by row.
+fn lay(picture: &mut RgbImage, block: &RgbImage, left: u32, top: u32) {
+    let (picture_row, block_row) = (3 * picture.width() as usize, 3 * block.width() as usize);
+    let bytes: &mut [u8] = picture.as_mut();
+    for (row, pixels) in block.as_raw().chunks_exact(block_row).enumerate() {
+        let start = (top as usize + row) * picture_row + 3 * left as usize;
+        bytes[start..start + block_row].copy_from_slice(pixels);
     }
 }
 

@@ -50,8 +50,9 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
 /// Outputs in `out`: `patches/<id>_patches.h5`, `thumbnails/<id>.jpg`, `visualization/<id>.jpg`, `contours_geojson/<id>.geojson`,
 /// `slides.csv`, and `failed.csv` where a slide failed. A call for a share of the list leaves the tables to the call for the whole.
 ///
-/// Memory: at most `threads` slides are in work at a time, whatever their number and size on disk; each holds its overview at
-/// 8 µm/px or finer and the mask's working copies of it, about 40 bytes a pixel (a scan of 25 × 25 mm: 10 million pixels).
+/// Memory: at most `threads` slides are in work at a time, whatever their number and size on disk. Each holds its overview at 8 µm/px
+/// or finer and the mask's working copies of it, about 40 bytes a pixel of at most 16 million (a scan of 25 × 25 mm: 10 million), and
+/// the reader's cache of 256 MiB: 0.9 GB a thread at most.
 ///
 /// # Errors
 /// As [`recipe`], a folder that cannot be written, an interruption.

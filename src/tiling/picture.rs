@@ -1,7 +1,6 @@
 //! Pictures for people: the slide's thumbnail, and the same with its mask and the tiles that were kept.
 
 use anyhow::Result;
-use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
 
 use super::shrink::{scaled, shrink};
@@ -131,7 +130,5 @@ fn draw_line(image: &mut RgbImage, [x0, y0]: [f64; 2], [x1, y1]: [f64; 2]) {
 /// # Errors
 /// A picture of more than 65,535 px, which neither of the above makes.
 pub fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(image)?;
-    Ok(bytes)
+    crate::slides::jpeg::encode(image, JPEG_QUALITY)
 }

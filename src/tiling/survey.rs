@@ -15,6 +15,10 @@ use crate::tissue::Mask;
 /// thresholds mean the same on every slide.
 const MASK_MPP: f64 = 8.0;
 
+/// METHOD: no mask has more pixels; a scan of more than 32 × 32 mm is looked at in pixels a little coarser than 8 µm. With about 40 bytes
+/// of working memory a pixel this bounds a survey at 640 MB, whatever the slide.
+const LARGEST_MASK_PX: f64 = 16e6;
+
 /// The overview has at least this many pixels along its longer side where the slide has them; thumbnails are cut from it.
 const OVERVIEW_PX: f64 = 1024.0;
 
@@ -44,8 +48,10 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
     let canvas = geometry.canvas();
 
     let longest = f64::from(canvas.width.max(canvas.height));
-    let picture = overview(slide, (MASK_MPP / mpp.mean()).min(longest / OVERVIEW_PX).max(1.0))?;
-    let factor = (picture.downsample * mpp.mean() / MASK_MPP).min(1.0);
+    let least_downsample = (f64::from(canvas.width) * f64::from(canvas.height) / LARGEST_MASK_PX).sqrt();
+    let mask_mpp = MASK_MPP.max(least_downsample * mpp.mean());
+    let picture = overview(slide, (mask_mpp / mpp.mean()).min(longest / OVERVIEW_PX).max(1.0))?;
+    let factor = (picture.downsample * mpp.mean() / mask_mpp).min(1.0);
     let small = shrink(picture.image.clone(), scaled(picture.image.dimensions(), factor))?;
     let mut mask = settings.tissue.mask(&small, picture.downsample * mpp.mean() / factor);
     for &rectangle in &picture.unreadable {

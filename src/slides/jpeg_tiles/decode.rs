@@ -1,4 +1,4 @@
-//! One stored tile, decoded by libjpeg-turbo, at full size or scaled in the transform. The only file that names `turbojpeg`.
+//! One stored tile, decoded by libjpeg-turbo, at full size or scaled in the transform. Reading, this is the only file that names `turbojpeg`.
 
 use std::cell::RefCell;
 
