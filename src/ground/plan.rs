@@ -59,6 +59,9 @@ pub struct Plan {
     pub slide_digest: String,
     /// Canvas of level 0, pixels.
     pub canvas: Size,
+    /// Where the scanned area sits on the canvas, if the slide says so (MIRAX and others): corner and size, level-0 pixels. Coordinates
+    /// are of the full canvas all the same; QuPath counts from this corner.
+    pub bounds: Option<(Coord, Size)>,
     /// Pixel size of level 0 that was used, µm/px.
     pub mpp: Mpp,
     /// Where that pixel size came from: `slide`, `table` or `argument`.

@@ -54,21 +54,41 @@ impl SlideFile {
     /// A message about the slide without its former id and the name of its file, where it has a pseudonym.
     pub fn disguise(&self, message: &str) -> String {
         let Some(former) = &self.former_id else { return message.to_owned() };
-        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        message.replace(&display_name(&self.path), &self.file).replace(&*stem, &self.id).replace(former.as_str(), &self.id)
+        let name = display_name(&self.path);
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut names = [(name, &self.file), (stem, &self.id), (former.clone(), &self.id)];
+        names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        let (mut disguised, mut rest) = (String::new(), message);
+        // One pass over whole words, so that a slide called `1` changes no number and no pseudonym is read again.
+        while let Some(next) = rest.chars().next() {
+            let within_word = disguised.chars().next_back().is_some_and(char::is_alphanumeric);
+            let ends_word = |after: &str| !after.chars().next().is_some_and(char::is_alphanumeric);
+            let found =
+                names.iter().find(|(name, _)| !name.is_empty() && !within_word && rest.strip_prefix(&**name).is_some_and(ends_word));
+            match found {
+                Some((name, instead)) => {
+                    disguised += instead;
+                    rest = &rest[name.len()..];
+                }
+                None => {
+                    disguised.push(next);
+                    rest = &rest[next.len_utf8()..];
+                }
+            }
+        }
+        disguised
     }
 }
 
 /// [`list`], under the pseudonyms that a salt gives, sorted by them.
 ///
 /// # Errors
-/// As [`list`].
+/// As [`list`]; with a salt without the reason, which names slides.
 pub fn list_pseudonymous(path: &Path, salt: Option<&Salt>) -> Result<Vec<SlideFile>> {
-    let mut slides = list(path)?;
-    if let Some(salt) = salt {
-        slides = slides.into_iter().map(|slide| slide.pseudonymous(salt)).collect();
-        slides.sort_by(|a, b| a.file.cmp(&b.file));
-    }
+    let Some(salt) = salt else { return list(path) };
+    let slides = list(path).map_err(|_| anyhow!("the slides cannot be listed; the same call without --pseudonymise says which and why"))?;
+    let mut slides: Vec<SlideFile> = slides.into_iter().map(|slide| slide.pseudonymous(salt)).collect();
+    slides.sort_by(|a, b| a.file.cmp(&b.file));
     Ok(slides)
 }
 
@@ -271,4 +291,24 @@ fn series_uid(path: &Path) -> Result<Option<String>> {
     let length = usize::from(u16::from_le_bytes([low, high]));
     let uid = header.get(start + 2..start + 2 + length).and_then(|bytes| std::str::from_utf8(bytes).ok());
     Ok(uid.map(|uid| uid.trim_end_matches(['\0', ' ']).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disguise_covers_whole_words_once() {
+        let slide = |name: &str| SlideFile {
+            id: "c0ffee1".into(),
+            file: "c0ffee1.svs".into(),
+            path: name.into(),
+            companions: Vec::new(),
+            mpp: None,
+            former_id: Some(name.rsplit_once('.').unwrap().0.into()),
+        };
+        let said = "cannot read 'Smith  John.svs' at x=1 (tile 11); Smith  John";
+        assert_eq!(slide("Smith  John.svs").disguise(said), "cannot read 'c0ffee1.svs' at x=1 (tile 11); c0ffee1");
+        assert_eq!(slide("1.svs").disguise("'1.svs': level 1 of 11, c0ffee1"), "'c0ffee1.svs': level c0ffee1 of 11, c0ffee1");
+    }
 }

@@ -100,8 +100,9 @@ impl Slide for OpenSlideReader {
         };
         let region =
             Region { address: Address { x, y }, level: u32::try_from(level)?, size: openslide_rs::Size { w: size.width, h: size.height } };
-        self.region(&region)
-            .map_err(|error| anyhow!("cannot read {}: {}; the file is damaged there, copy or export it again", place(), reason(&error)))
+        self.region(&region).map_err(|error| {
+            anyhow!("cannot read {}: {}; the file is damaged there, copy or export it again", place(), reason(&error, &self.path))
+        })
     }
 }
 
@@ -177,14 +178,20 @@ fn cannot_open(name: &str, path: &Path, error: &OpenSlideError) -> anyhow::Error
         // OpenSlide's own text may repeat the path; outputs hold none.
         _ => anyhow!(
             "'{name}' cannot be opened: {}; the file is damaged or of an unsupported kind, copy or export it again",
-            reason(error).replace(&path.display().to_string(), name)
+            reason(error, path)
         ),
     }
 }
 
-fn reason(error: &OpenSlideError) -> String {
-    match error {
+/// OpenSlide's words without the folder: they may name the slide and its companions by path, and outputs hold none.
+fn reason(error: &OpenSlideError, path: &Path) -> String {
+    let text = match error {
         OpenSlideError::LibraryError(text) => text.clone(),
+        OpenSlideError::MissingFile(_) => return "the file is gone".to_owned(),
         other => other.to_string(),
+    };
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => text.replace(&format!("{}/", folder.display()), ""),
+        None => text,
     }
 }

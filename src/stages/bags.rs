@@ -115,7 +115,9 @@ pub fn convert(inputs: &Inputs, to: &str, labels: Option<&Path>, out: &Path) -> 
         let written = from.read(&inputs.root, id, &inputs.given).and_then(|bag| {
             let bag = bag.with(&inputs.given);
             let label = labels.as_ref().and_then(|labels| labels.get(id));
-            writer.add(&Exchange { label: label.map(|(target, _)| *target).or(bag.label), labelled: label.map(|(_, l)| l.clone()), ..bag })
+            // Indices of two lists of classes must not meet in one cohort.
+            let target = if labels.is_some() { label.map(|(target, _)| *target) } else { bag.label };
+            writer.add(&Exchange { label: target, labelled: label.map(|(_, l)| l.clone()), ..bag })
         });
         if let Err(error) = written {
             failed.push(format!("  {id}: {}", one_line(&error)));
@@ -123,11 +125,13 @@ pub fn convert(inputs: &Inputs, to: &str, labels: Option<&Path>, out: &Path) -> 
         progress.add(1, id);
     }
     progress.finish();
-    writer.finish()?;
     let done = ids.len() - failed.len();
+    if let Err(error) = writer.finish() {
+        failed.push(format!("  what belongs to the whole cohort: {}", one_line(&error)));
+    }
     tracing::info!("bags: {done} of {} converted from {} to {}", ids.len(), from.name(), to.name());
     if !failed.is_empty() {
-        bail!("{} of {} bags were not converted; the others are complete:\n{}", failed.len(), ids.len(), failed.join("\n"));
+        bail!("{done} of {} bags were converted and are complete; what failed:\n{}", ids.len(), failed.join("\n"));
     }
     Ok(done)
 }

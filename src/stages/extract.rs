@@ -11,11 +11,12 @@ use anyhow::{Result, anyhow, bail, ensure};
 use serde_json::json;
 
 use super::frozen::{self, Frozen};
-use super::{Machine, Selection, one_line, write_failed};
+use super::{Machine, Selection, on_one_line, write_failed};
 use crate::config::{Config, ExtractSettings};
 use crate::ground::interrupt::{self, Interrupted};
 use crate::ground::plan::Plan;
 use crate::ground::progress::Progress;
+use crate::ground::share;
 use crate::ground::tile_status::StatusCounts;
 use crate::slides::{self, SlideFile};
 use crate::store::bag::{self, Features, Seen};
@@ -99,8 +100,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
             }
             Err(error) if error.is::<Interrupted>() => return Err(error),
             Err(error) => {
-                let reason = one_line(&error);
-                failed.insert(plan.id.clone(), slides.get(&plan.id).map_or_else(|| reason.clone(), |slide| slide.disguise(&reason)));
+                let reason = format!("{error:#}");
+                let reason = slides.get(&plan.id).map_or_else(|| reason.clone(), |slide| slide.disguise(&reason));
+                failed.insert(plan.id.clone(), on_one_line(&reason));
             }
         }
     }
@@ -204,7 +206,7 @@ fn extract(
     let mut values = Vec::with_capacity(plan.coords.len() * network.width);
     let mut seen = Seen { status: Vec::with_capacity(plan.coords.len()), quality: Vec::new() };
     let mut faults = Vec::new();
-    stream::for_each_batch(slide.as_ref(), &plan, settings.batch_size, threads, |batch| {
+    let read = stream::for_each_batch(slide.as_ref(), &plan, settings.batch_size, threads, |batch| {
         interrupt::check()?;
         values.extend(network.embed(&batch)?);
         progress.add(batch.status.len(), &plan.slide_id);
@@ -212,11 +214,12 @@ fn extract(
         seen.quality.extend(batch.quality);
         faults.extend(batch.faults);
         within_budget(&faults, &plan, settings.max_bad_tiles)
-    })?;
+    });
     for (position, reason) in &faults {
         let at = plan.coords[*position];
         run.log("unreadable", json!({"slide": plan.slide_id, "x": at.x, "y": at.y, "reason": file.disguise(reason)}))?;
     }
+    read?;
     let tiles = StatusCounts::of(&seen.status);
     ensure!(
         tiles.ok > 0,
@@ -233,13 +236,13 @@ fn extract(
 /// # Errors
 /// More tiles are unreadable than the share that is allowed; names the first.
 fn within_budget(faults: &[(usize, String)], plan: &Plan, share: f64) -> Result<()> {
-    let allowed = (share * plan.coords.len() as f64).floor() as usize;
+    let allowed = share::allowed(share, plan.coords.len());
     match faults {
         [(_, reason), ..] if faults.len() > allowed => bail!(
-            "{} or more of its {} tiles cannot be read, {allowed} are allowed (--max-bad-tiles {}%); the first: {reason}",
+            "{} or more of its {} tiles cannot be read, {allowed} are allowed (--max-bad-tiles {}); the first: {reason}",
             faults.len(),
             plan.coords.len(),
-            100.0 * share
+            share::percent(share)
         ),
         _ => Ok(()),
     }

@@ -83,6 +83,9 @@ impl Frozen {
     /// # Errors
     /// A number that half precision cannot hold.
     pub(super) fn embed(&self, batch: &TileBatch) -> Result<Vec<f16>> {
+        if batch.count == 0 {
+            return Ok(Vec::new()); // nothing could be read; libtorch refuses empty pictures
+        }
         let values = if self.device == Device::Cpu {
             let tile_bytes = batch.pixels.len() / batch.count.max(1);
             let parts = self.threads.install(|| {
@@ -98,7 +101,7 @@ impl Frozen {
             "{} gave numbers that half precision cannot hold in tiles {} to {}; check the weights",
             self.origin.encoder,
             batch.first,
-            batch.first + batch.count - 1
+            batch.first + batch.status.len() - 1
         );
         Ok(values)
     }

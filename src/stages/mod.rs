@@ -90,7 +90,11 @@ fn write_failed(run: &Run, failed: &BTreeMap<String, String>) -> Result<()> {
 
 /// An error on one line, for tables and summaries.
 fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+    on_one_line(&format!("{error:#}"))
+}
+
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn list(failed: &BTreeMap<String, String>) -> String {

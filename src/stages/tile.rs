@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::{Machine, Selection, one_line, write_failed};
+use super::{Machine, Selection, on_one_line, write_failed};
 use crate::config::Config;
 use crate::ground::interrupt::{self, Interrupted};
 use crate::ground::plan::Plan;
@@ -52,7 +52,7 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
 ///
 /// Memory: at most `threads` slides are in work at a time, whatever their number and size on disk. Each holds its overview at 8 µm/px
 /// or finer and the mask's working copies of it, about 40 bytes a pixel of at most 16 million (a scan of 25 × 25 mm: 10 million), and
-/// the reader's cache of 256 MiB: 0.9 GB a thread at most.
+/// the reader's cache of 256 MiB: 1.1 GB a thread at most.
 ///
 /// # Errors
 /// As [`recipe`], a folder that cannot be written, an interruption.
@@ -154,7 +154,15 @@ fn recipe_for(config: &Config, inputs: &Inputs, slides: &[Listed]) -> Result<Rec
     let named: Vec<_> = slides.iter().map(|slide| (&slide.file.file, &slide.digest, slide.file.mpp)).collect();
     let mut digests = BTreeMap::from([("slides".into(), digest::bytes(serde_json::to_string(&named)?.as_bytes()))]);
     if let Some(given) = &inputs.roi {
-        digests.insert("roi".into(), roi::digest(given, slides.iter().map(|slide| &slide.file))?);
+        let digest = roi::digest(given, slides.iter().map(|slide| &slide.file));
+        digests.insert(
+            "roi".into(),
+            digest.map_err(|error| match inputs.selection.salt {
+                // Annotations are named by their slides.
+                Some(_) => anyhow!("the annotations cannot be used; the same call without --pseudonymise says which and why"),
+                None => error,
+            })?,
+        );
     }
     Ok(Recipe { stage: "tile".into(), settings: json!({ "tile": config.tile }), inputs: digests })
 }
@@ -205,7 +213,8 @@ fn tile(run: &Run, listed: &Listed, settings: &TileSettings, drawn: Option<&Path
 
 /// Why a slide failed, on one line.
 fn reason(slide: &Listed, error: &anyhow::Error) -> String {
-    slide.file.disguise(&one_line(error))
+    // Before spaces go, so that names with several are found.
+    on_one_line(&slide.file.disguise(&format!("{error:#}")))
 }
 
 fn write_table(path: &Path, slides: &[Listed], outcomes: &[Result<Plan>]) -> Result<()> {
@@ -227,6 +236,8 @@ fn write_table(path: &Path, slides: &[Listed], outcomes: &[Result<Plan>]) -> Res
             ("mpp", planned(&|plan| plan.mpp.mean().to_string())),
             ("mpp_source", planned(&|plan| plan.mpp_source.clone())),
             ("level", planned(&|plan| plan.window.level.to_string())),
+            ("reader", planned(&|plan| plan.window.reader.to_string())),
+            ("decode_scale", planned(&|plan| plan.window.decode_scale.to_string())),
             ("residual", planned(&|plan| format!("{:.6}", plan.window.residual))),
             ("tiles", planned(&|plan| plan.coords.len().to_string())),
             ("coords_digest", planned(&coords::digest)),

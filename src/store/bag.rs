@@ -23,6 +23,9 @@ use crate::ground::units::{Coord, Mpp, Size};
 
 const SCHEMA: &str = "wsi-bag-1";
 
+/// Numbers that one dataset of a bag may hold: 64 GiB of half precision. A damaged file may claim any number, and be believed.
+pub(super) const MOST_NUMBERS: u64 = 1 << 35;
+
 /// Feature vectors, one row a tile.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features {
@@ -79,6 +82,9 @@ pub struct Header {
     /// Canvas of level 0; `None` in bags of before it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canvas: Option<Size>,
+    /// Where the scanned area sits on it, as in the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<(Coord, Size)>,
     /// What the slide looks like from afar, as in the coordinates file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
@@ -94,6 +100,39 @@ pub struct Header {
     /// sha256 of the features' bytes.
     pub features_digest: String,
 }
+
+/// What is wrong with a bag that can be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Its writer was stopped between the two, or lost some.
+    RowsDiffer {
+        /// Feature vectors.
+        features: usize,
+        /// Coordinates.
+        coords: usize,
+    },
+    /// Somebody wrote into it later.
+    Changed,
+    /// Some of its features are NaN, infinite or too large.
+    NotFinite,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::RowsDiffer { features, coords } => {
+                write!(
+                    f,
+                    "it has {features} feature vectors but {coords} coordinates; its extraction was cut off, extract that slide again"
+                )
+            }
+            Self::Changed => write!(f, "its features are not those it was written with"),
+            Self::NotFinite => write!(f, "it has features that are no finite half-precision numbers"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
 
 /// A bag in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,6 +174,7 @@ pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin, see
         mpp_source: plan.mpp_source.clone(),
         window: plan.window.clone(),
         canvas: Some(plan.canvas),
+        bounds: plan.bounds,
         fingerprint: plan.fingerprint,
         tiles: *tiles,
         width: *width,
@@ -185,14 +225,14 @@ pub fn read(path: &Path) -> Result<Bag> {
         let file = hdf5::File::open(path)?;
         let features = features(&file)?;
         let coords = coordinates(&file)?;
-        ensure!(features.tiles == coords.len(), "it has {} feature vectors but {} coordinates", features.tiles, coords.len());
+        ensure!(features.tiles == coords.len(), Fault::RowsDiffer { features: features.tiles, coords: coords.len() });
         let header = header(&file)?;
         if let Some(header) = &header {
             ensure!(
                 header.tiles == features.tiles
                     && header.width == features.width
                     && header.features_digest == features_digest(&features.values),
-                "its features are not those it was written with"
+                Fault::Changed
             );
         }
         Ok(Bag { features, coords, header })
@@ -220,7 +260,8 @@ pub fn read_kept(path: &Path, tiles: TileFilter) -> Result<Features> {
     let quality = read_quality(path)?;
     ensure!(quality.len() == features.tiles, "the bag '{}' has {} qualities for {} tiles", path.display(), quality.len(), features.tiles);
     let rows = features.values.chunks_exact(features.width.max(1)).zip(&quality).filter(|(_, quality)| tiles.keeps(**quality));
-    let values: Vec<f16> = rows.flat_map(|(row, _)| row).copied().collect();
+    let mut values: Vec<f16> = rows.flat_map(|(row, _)| row).copied().collect();
+    values.shrink_to_fit(); // what is kept is what was counted
     Ok(Features { tiles: values.len() / features.width.max(1), values, width: features.width })
 }
 
@@ -295,6 +336,9 @@ fn refusal(path: &Path) -> String {
 fn shape(file: &hdf5::File) -> Result<(hdf5::Dataset, (usize, usize))> {
     let dataset = file.dataset("features").map_err(|_| anyhow!("it has no dataset 'features'"))?;
     match dataset.shape()[..] {
+        [tiles, width] if tiles.checked_mul(width).is_none_or(|numbers| numbers as u64 > MOST_NUMBERS) => {
+            bail!("its features claim the shape [{tiles}, {width}], more than any slide has")
+        }
         [tiles, width] => Ok((dataset, (tiles, width))),
         [0] => Ok((dataset, (0, 0))), // a slide without tiles, as TRIDENT writes it
         ref shape => bail!("its features have the shape {shape:?} instead of [N, D]"),
@@ -309,7 +353,7 @@ fn features(file: &hdf5::File) -> Result<Features> {
         TypeDescriptor::Float(_) => dataset.read_raw::<f32>()?.into_iter().map(f16::from_f32).collect(),
         other => bail!("its features are {other}, not floating-point numbers"),
     };
-    ensure!(values.iter().all(|value| value.is_finite()), "it has features that are no finite half-precision numbers");
+    ensure!(values.iter().all(|value| value.is_finite()), Fault::NotFinite);
     Ok(Features { values, tiles, width })
 }
 
@@ -317,6 +361,7 @@ fn coordinates(file: &hdf5::File) -> Result<Vec<Coord>> {
     let dataset = file.dataset("coords").map_err(|_| anyhow!("it has no dataset 'coords'"))?;
     let shape = dataset.shape();
     ensure!(matches!(shape[..], [_, 2] | [0]), "its coordinates have the shape {shape:?} instead of [N, 2]");
+    ensure!(shape[0] as u64 <= MOST_NUMBERS, "its coordinates claim the shape {shape:?}, more than any slide has");
     let kind = dataset.dtype()?.to_descriptor()?;
     ensure!(
         matches!(kind, TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)),
@@ -354,6 +399,7 @@ mod tests {
             slide_file: "a.svs".into(),
             slide_digest: "ab".into(),
             canvas: Size { width: 4000, height: 3000 },
+            bounds: None,
             mpp: Mpp::square(0.25),
             mpp_source: "slide".into(),
             window: Window {

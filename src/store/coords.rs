@@ -26,6 +26,8 @@ struct Header {
     slide_file: String,
     slide_digest: String,
     canvas: Size,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bounds: Option<(Coord, Size)>,
     mpp: Mpp,
     mpp_source: String,
     window: Window,
@@ -46,6 +48,7 @@ pub fn write(path: &Path, plan: &Plan) -> Result<()> {
         slide_file: plan.slide_file.clone(),
         slide_digest: plan.slide_digest.clone(),
         canvas: plan.canvas,
+        bounds: plan.bounds,
         mpp: plan.mpp,
         mpp_source: plan.mpp_source.clone(),
         window: plan.window.clone(),
@@ -96,6 +99,7 @@ fn read_file(path: &Path) -> Result<Plan> {
         slide_file: header.slide_file,
         slide_digest: header.slide_digest,
         canvas: header.canvas,
+        bounds: header.bounds,
         mpp: header.mpp,
         mpp_source: header.mpp_source,
         window: header.window,
@@ -180,6 +184,7 @@ mod tests {
             slide_file: "centre/präparat.svs".into(),
             slide_digest: "ab".into(),
             canvas: Size { width: 4000, height: 3000 },
+            bounds: Some((Coord { x: 10, y: 20 }, Size { width: 3000, height: 2000 })),
             mpp: Mpp { x: 0.25, y: 0.2501 },
             mpp_source: "slide".into(),
             window: Window {

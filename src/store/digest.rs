@@ -36,7 +36,7 @@ pub fn file(path: &Path) -> Result<String> {
 /// # Errors
 /// Names the file.
 pub fn file_fast(path: &Path) -> Result<String> {
-    let context = || format!("cannot read '{}'", path.display());
+    let context = || format!("cannot read '{}'; check that it is there and may be read", path.file_name().unwrap_or_default().display());
     let mut source = File::open(path).with_context(context)?;
     let size = source.metadata().with_context(context)?.len();
     let mut hash = Sha256::new();

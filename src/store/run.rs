@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -83,11 +83,15 @@ pub struct Run {
 pub fn done(folder: &Path, recipe: &Recipe) -> Result<Option<Summary>> {
     let digest = recipe.digest()?;
     let marker = folder.join(RECIPE);
-    let Ok(text) = std::fs::read_to_string(&marker) else {
-        if folder.is_dir() && holds_files(folder)? {
-            bail!("'{}' is not empty and is no run of this program; choose another --out", folder.display());
+    let text = match std::fs::read_to_string(&marker) {
+        Ok(text) => text,
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+            if folder.is_dir() && holds_files(folder)? {
+                bail!("'{}' is not empty and is no run of this program; choose another --out", folder.display());
+            }
+            return Ok(None);
         }
-        return Ok(None);
+        Err(error) => return Err(error).with_context(|| format!("cannot read '{}'", marker.display())),
     };
     let earlier: Value = serde_json::from_str(&text).with_context(|| format!("'{}' is damaged; remove the folder", marker.display()))?;
     if earlier["digest"] != json!(digest) {
@@ -118,7 +122,7 @@ impl Run {
             files::write_bytes(&marker, serde_json::to_string_pretty(&text)?.as_bytes())?;
         }
         // After the recipe, and again if an earlier call was killed between the two.
-        let settings = folder.join("config.toml");
+        let settings = folder.join(SETTINGS);
         if !settings.exists() {
             files::write_bytes(&settings, toml::to_string_pretty(&recipe.settings)?.as_bytes())?;
         }
@@ -147,10 +151,11 @@ impl Run {
         if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {
             line.extend(fields);
         }
-        let path = self.path("log.jsonl");
+        let path = self.path(LOG);
         let mut file =
             OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("cannot append to '{}'", path.display()))?;
-        Ok(writeln!(file, "{line}")?)
+        // One write a line: shares of a run append at the same time.
+        Ok(file.write_all(format!("{line}\n").as_bytes())?)
     }
 
     /// Leaves the folder unfinished after a share of its work; a call for the whole continues it.
@@ -192,7 +197,9 @@ impl Run {
 /// Whether a folder holds anything but hidden files, such as a killed call's temporary ones.
 fn holds_files(folder: &Path) -> Result<bool> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read the folder '{}'", folder.display()))? {
-        if !entry?.file_name().to_string_lossy().starts_with('.') {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        // Another share of the same run may be opening the folder just now.
+        if !name.starts_with('.') && ![RECIPE, SETTINGS, LOG].contains(&&*name) {
             return Ok(true);
         }
     }
@@ -200,6 +207,8 @@ fn holds_files(folder: &Path) -> Result<bool> {
 }
 
 const RECIPE: &str = "recipe.json";
+const SETTINGS: &str = "config.toml";
+const LOG: &str = "log.jsonl";
 const SUMMARY: &str = "run.json";
 
 /// The summary of a finished folder; `None` while it is not finished.
@@ -210,7 +219,7 @@ pub fn summary(folder: &Path) -> Result<Option<Summary>> {
     let path = folder.join(SUMMARY);
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some(serde_json::from_str(&text).with_context(|| format!("'{}' is damaged", path.display()))?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read '{}'", path.display())),
     }
 }

@@ -189,6 +189,34 @@ mod tests {
     }
 
     #[test]
+    fn tiles_cover_the_tissue_and_half_the_step_keeps_them_all() {
+        let mut random = seed::stream(0, "grid-tissue");
+        for _ in 0..100 {
+            // A mask of one cell a pixel, so that a covered cell is a covered pixel.
+            let canvas = Size { width: random.random_range(40..160), height: random.random_range(40..160) };
+            let cells: Vec<bool> = (0..canvas.width * canvas.height).map(|_| random.random_bool(0.02)).collect();
+            let mask = Mask::new(canvas, cells);
+            let side = 2 * random.random_range(4..20_u32);
+            let least = random.random_range(0.0..0.05);
+            let kept = |step: u32, least: f64| -> Vec<Coord> {
+                let wanted = TileSettings { step_px: step, ..settings(0.5, side) };
+                let window = window(&pyramid(&[1.0]), Mpp::square(0.5), &wanted).unwrap();
+                squares(canvas, &window, &mask).filter(|(_, share)| f64::from(*share) > least).map(|(at, _)| at).collect()
+            };
+            let (whole, half) = (kept(side, least), kept(side / 2, least));
+            assert!(whole.iter().all(|at| half.contains(at)), "overlap only adds tiles");
+
+            // Every pixel of tissue lies in a tile, but for the rest at the right and lower edge that no whole tile fits into.
+            let touched = kept(side, 0.0);
+            let reached = |length: u32| length / side * side;
+            for (x, y) in (0..reached(canvas.height)).flat_map(|y| (0..reached(canvas.width)).map(move |x| (x, y))) {
+                let corner = Coord { x: (x / side * side).into(), y: (y / side * side).into() };
+                assert!(!mask.at(x, y) || touched.contains(&corner), "tissue at ({x}, {y}) is in no tile");
+            }
+        }
+    }
+
+    #[test]
     fn squares_cover_the_canvas_and_stay_inside() {
         let mut random = seed::stream(0, "grid-squares");
         for _ in 0..200 {

@@ -1,5 +1,7 @@
 //! Pictures for people: the slide's thumbnail, and the same with its mask and the tiles that were kept.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use image::{Rgb, RgbImage};
 
@@ -24,7 +26,7 @@ const SMALLEST_FRAME_PX: f64 = 6.0;
 pub fn thumbnail(survey: &Survey) -> Result<RgbImage> {
     let (width, height) = survey.overview.dimensions();
     let factor = (f64::from(SIDE_PX) / f64::from(width.max(height))).min(1.0);
-    shrink(survey.overview.clone(), scaled((width, height), factor))
+    Ok(shrink(Cow::Borrowed(&survey.overview), scaled((width, height), factor))?.into_owned())
 }
 
 /// The thumbnail with the background paled, a green line around tissue, a magenta one around what people drew, and a blue frame around

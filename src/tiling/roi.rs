@@ -110,8 +110,9 @@ fn find(given: &Path, slide: &SlideFile) -> Result<Option<PathBuf>> {
     if given.is_file() {
         return Ok(Some(given.to_owned()));
     }
-    let file_name = slide.file.rsplit('/').next().unwrap_or_default();
-    let mut stems = vec![slide.true_id(), file_name];
+    // The name on disk: `file` is a pseudonym where there is a salt.
+    let file_name = slide.path.file_name().unwrap_or_default().to_string_lossy();
+    let mut stems = vec![slide.true_id(), &*file_name];
     stems.dedup();
     let names = stems.iter().flat_map(|stem| ENDINGS.iter().map(move |ending| format!("{stem}.{ending}")));
     let found: Vec<String> = names.filter(|name| given.join(name).is_file()).collect();
@@ -197,14 +198,6 @@ impl Roi {
             (Origin::Bounds, Some(bounds)) => bounds,
             _ => (Coord { x: 0, y: 0 }, canvas),
         };
-        if let (Origin::Canvas, Some((at, _))) = (self.settings.origin, bounds) {
-            tracing::warn!(
-                "'{}': the scanned area begins at x={}, y={}; QuPath counts from there: if this was drawn in QuPath, set tile.roi.origin=bounds",
-                self.name,
-                at.x,
-                at.y
-            );
-        }
         let drawn = match self.drawn {
             Drawn::Outlines(region) => {
                 let by = [corner.x as f64, corner.y as f64];
@@ -312,7 +305,7 @@ mod tests {
         SlideFile {
             id: id.into(),
             file: format!("centre/{id}.svs"),
-            path: PathBuf::new(),
+            path: format!("centre/{id}.svs").into(),
             companions: Vec::new(),
             mpp: None,
             former_id: None,

@@ -1,5 +1,7 @@
 //! The one way pixels are shrunk, for tiles, masks and thumbnails alike.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -15,7 +17,7 @@ use crate::ground::units::Size;
 ///
 /// # Errors
 /// An empty image or size.
-pub(super) fn shrink(image: RgbImage, size: Size) -> Result<RgbImage> {
+pub(super) fn shrink(image: Cow<'_, RgbImage>, size: Size) -> Result<Cow<'_, RgbImage>> {
     let (width, height) = image.dimensions();
     if (width, height) == (size.width, size.height) {
         return Ok(image);
@@ -25,7 +27,7 @@ pub(super) fn shrink(image: RgbImage, size: Size) -> Result<RgbImage> {
     let mut target = Image::from_slice_u8(size.width, size.height, pixels.as_mut(), PixelType::U8x3)?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
     Resizer::new().resize(&source, &mut target, &options)?;
-    Ok(pixels)
+    Ok(Cow::Owned(pixels))
 }
 
 /// `size` times `factor`, at least one pixel.
@@ -42,10 +44,10 @@ mod tests {
     #[test]
     fn flat_colour_stays_and_fine_stripes_average() {
         let half = Size { width: 16, height: 16 };
-        let flat = shrink(RgbImage::from_pixel(32, 32, Rgb([200, 100, 50])), half).unwrap();
+        let flat = shrink(Cow::Owned(RgbImage::from_pixel(32, 32, Rgb([200, 100, 50]))), half).unwrap();
         assert!(flat.pixels().all(|pixel| pixel.0 == [200, 100, 50]));
         let stripes = RgbImage::from_fn(32, 32, |x, _| Rgb([if x % 2 == 0 { 255 } else { 0 }; 3]));
-        let inner = shrink(stripes, half).unwrap();
+        let inner = shrink(Cow::Owned(stripes), half).unwrap();
         assert!((2..14).all(|x| (120..=135).contains(&inner.get_pixel(x, 8).0[0])), "no aliasing");
     }
 }

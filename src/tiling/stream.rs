@@ -1,5 +1,6 @@
 //! Tiles as a stream: many threads read and shrink, one thread consumes, in order, in bounded memory.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -149,7 +150,7 @@ fn tile(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<Tile> {
     if pixels.as_raw().windows(6).step_by(3).all(|pair| pair[..3] == pair[3..]) {
         return Ok(Tile::Blank);
     }
-    let pixels = shrink(pixels, Size { width: window.tile_px, height: window.tile_px })?.into_raw();
+    let pixels = shrink(Cow::Owned(pixels), Size { width: window.tile_px, height: window.tile_px })?.into_owned().into_raw();
     let quality = Quality::of(&pixels, window.tile_px as usize, window.mpp_true);
     Ok(Tile::Pixels(pixels, quality))
 }
@@ -192,6 +193,7 @@ mod tests {
             slide_file: "chart.tif".into(),
             slide_digest: String::new(),
             canvas,
+            bounds: None,
             mpp: Mpp::square(0.5),
             mpp_source: "slide".into(),
             window: Window {

@@ -1,12 +1,15 @@
 //! One look at a slide: its small picture, the tissue in it, and the plan of tiles that follows.
 
+use std::borrow::Cow;
+
 use anyhow::{Result, bail};
 use image::RgbImage;
 
-use super::roi::{Placed, Roi};
+use super::roi::{Origin, Placed, Roi};
 use super::shrink::{scaled, shrink};
 use super::{TileSettings, grid};
 use crate::ground::plan::Plan;
+use crate::ground::share;
 use crate::ground::units::{Coord, Geometry, Mpp};
 use crate::slides::{Overview, Slide, SlideFile, overview};
 use crate::tissue::Mask;
@@ -16,7 +19,7 @@ use crate::tissue::Mask;
 const MASK_MPP: f64 = 8.0;
 
 /// METHOD: no mask has more pixels; a scan of more than 32 × 32 mm is looked at in pixels a little coarser than 8 µm. With about 40 bytes
-/// of working memory a pixel this bounds a survey at 640 MB, whatever the slide.
+/// of working memory a pixel, and an overview of at most four times as many, this bounds a survey at 840 MB, whatever the slide.
 const LARGEST_MASK_PX: f64 = 16e6;
 
 /// The overview has at least this many pixels along its longer side where the slide has them; thumbnails are cut from it.
@@ -42,6 +45,16 @@ pub struct Survey {
 /// No pixel size, one that does not fit the request (see [`grid::window`]), a slide that cannot be read, a drawing of another slide.
 pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &TileSettings, roi: Option<Roi>) -> Result<Survey> {
     let geometry = slide.geometry();
+    if let (true, Origin::Canvas, Some((at, _))) = (roi.is_some(), settings.roi.origin, geometry.bounds)
+        && (at.x, at.y) != (0, 0)
+    {
+        tracing::warn!(
+            "{}: the scanned area begins at x={}, y={}; QuPath counts from there: if this was drawn in QuPath, set tile.roi.origin=bounds",
+            file.id,
+            at.x,
+            at.y
+        );
+    }
     let roi = roi.map(|roi| roi.placed(geometry)).transpose()?;
     let (mpp, mpp_source) = pixel_size(geometry, file, settings)?;
     let window = grid::window(geometry, mpp, settings)?;
@@ -52,16 +65,18 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
     let mask_mpp = MASK_MPP.max(least_downsample * mpp.mean());
     let picture = overview(slide, (mask_mpp / mpp.mean()).min(longest / OVERVIEW_PX).max(1.0))?;
     let factor = (picture.downsample * mpp.mean() / mask_mpp).min(1.0);
-    let small = shrink(picture.image.clone(), scaled(picture.image.dimensions(), factor))?;
+    let small = shrink(Cow::Borrowed(&picture.image), scaled(picture.image.dimensions(), factor))?;
     let mut mask = settings.tissue.mask(&small, picture.downsample * mpp.mean() / factor);
     for &rectangle in &picture.unreadable {
         // What could not be seen may be tissue: its tiles are planned, and counted where they are read.
         mask = mask.filled(rectangle.map(|edge| f64::from(edge) * factor));
     }
 
-    let squares: Vec<_> = grid::squares(canvas, &window, &mask).collect();
-    let (mut coords, mut tissue): (Vec<Coord>, Vec<f32>) =
-        squares.iter().filter(|(_, share)| f64::from(*share) >= settings.min_tissue).copied().unzip();
+    let mut squares = 0;
+    let (mut coords, mut tissue): (Vec<Coord>, Vec<f32>) = grid::squares(canvas, &window, &mask)
+        .inspect(|_| squares += 1)
+        .filter(|(_, share)| f64::from(*share) >= settings.min_tissue)
+        .unzip();
     let roi = roi.map(|roi| {
         let keeps = roi.keeps(&coords, window.side_level0_px);
         let left_out = keeps.iter().filter(|&&keep| !keep).count();
@@ -74,6 +89,7 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
         slide_file: file.file.clone(),
         slide_digest: digest.to_owned(),
         canvas,
+        bounds: geometry.bounds,
         mpp,
         mpp_source: mpp_source.to_owned(),
         window,
@@ -81,7 +97,7 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
         coords,
         tissue,
     };
-    Ok(Survey { plan, squares: squares.len(), overview: picture.image, mask, roi })
+    Ok(Survey { plan, squares, overview: picture.image, mask, roi })
 }
 
 /// # Errors
@@ -95,12 +111,12 @@ fn within_budget(picture: &Overview, coords: &[Coord], side: u32, share: f64) ->
         unreadable.iter().any(|&[left, top, right, bottom]| x < right && x + side > left && y < bottom && y + side > top)
     };
     let bad = coords.iter().filter(touched).count();
-    let allowed = (share * coords.len() as f64).floor() as usize;
+    let allowed = share::allowed(share, coords.len());
     if bad > allowed {
         bail!(
-            "{bad} of {} tiles lie where the slide cannot be read, {allowed} are allowed (--max-bad-tiles {}%); the first place: {reason}",
+            "{bad} of {} tiles lie where the slide cannot be read, {allowed} are allowed (--max-bad-tiles {}); the first place: {reason}",
             coords.len(),
-            100.0 * share
+            share::percent(share)
         );
     }
     Ok(())

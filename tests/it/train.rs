@@ -61,6 +61,7 @@ pub fn plan(id: &str, tiles: usize) -> Plan {
         slide_file: format!("{id}.tif"),
         slide_digest: "none".into(),
         canvas: Size { width: 224 * tiles as u32, height: 224 },
+        bounds: None,
         mpp: Mpp::square(0.5),
         mpp_source: "slide".into(),
         window: Window {

@@ -128,9 +128,10 @@ impl Directory {
         self.fields.iter().find(|field| field.tag == tag).copied()
     }
 
-    /// The bytes of a field's values, at most as many as the file has.
-    pub(super) fn raw(&self, bytes: &(impl Bytes + ?Sized), tag: u16) -> Result<Option<Vec<u8>>> {
+    /// The bytes of a field's values, of which there may be `most`: a damaged field may claim any number.
+    pub(super) fn raw(&self, bytes: &(impl Bytes + ?Sized), tag: u16, most: u64) -> Result<Option<Vec<u8>>> {
         let Some(field) = self.field(tag) else { return Ok(None) };
+        ensure!(field.count <= most, "tag {tag} has {} values, at most {most} make sense", field.count);
         let Some(size) = field.size() else { bail!("tag {tag} is of kind {}, which it cannot be", field.kind) };
         let length =
             size.checked_mul(field.count).filter(|length| field.offset.checked_add(*length).is_some_and(|end| end <= bytes.length()));
@@ -142,9 +143,9 @@ impl Directory {
         Ok(Some(values))
     }
 
-    /// A field's numbers. Memory: nine times their bytes in the file at most.
-    pub(super) fn numbers(&self, bytes: &(impl Bytes + ?Sized), tag: u16) -> Result<Option<Vec<u64>>> {
-        let Some(raw) = self.raw(bytes, tag)? else { return Ok(None) };
+    /// A field's numbers, `most` of them. Memory: 16 bytes each.
+    pub(super) fn numbers(&self, bytes: &(impl Bytes + ?Sized), tag: u16, most: u64) -> Result<Option<Vec<u64>>> {
+        let Some(raw) = self.raw(bytes, tag, most)? else { return Ok(None) };
         let size = self.field(tag).and_then(Field::size).unwrap_or(1) as usize;
         Ok(Some(raw.chunks_exact(size).map(|value| self.layout.number(value)).collect()))
     }
@@ -153,7 +154,7 @@ impl Directory {
     pub(super) fn number(&self, bytes: &(impl Bytes + ?Sized), tag: u16) -> Result<Option<u64>> {
         match self.field(tag) {
             None => Ok(None),
-            Some(field) if field.count == 1 => Ok(self.numbers(bytes, tag)?.and_then(|numbers| numbers.first().copied())),
+            Some(field) if field.count == 1 => Ok(self.numbers(bytes, tag, 1)?.and_then(|numbers| numbers.first().copied())),
             Some(field) => bail!("tag {tag} has {} values instead of one", field.count),
         }
     }

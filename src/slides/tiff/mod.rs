@@ -104,8 +104,7 @@ pub(crate) fn directories(bytes: &(impl Bytes + ?Sized)) -> Result<Vec<Directory
 pub(crate) fn below(bytes: &(impl Bytes + ?Sized), parent: &Directory) -> Result<Vec<Directory>> {
     let layout = parent.layout;
     let mut visited = BTreeSet::new();
-    let offsets = parent.numbers(bytes, field::SUB_DIRECTORIES)?.unwrap_or_default();
-    ensure!(offsets.len() <= MOST_DIRECTORIES, "a directory names {} others", offsets.len());
+    let offsets = parent.numbers(bytes, field::SUB_DIRECTORIES, MOST_DIRECTORIES as u64)?.unwrap_or_default();
     let one = |offset: u64| {
         ensure!(visited.insert(offset), "the directory at byte {offset} is named twice");
         let (fields, _) = layout.directory(bytes, offset).with_context(|| format!("the directory at byte {offset}"))?;

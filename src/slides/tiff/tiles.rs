@@ -11,7 +11,10 @@ use super::{Bytes, Directory};
 /// Longest side of a stored tile, pixels: a decoded one then takes 48 MiB at most.
 const LONGEST_TILE: u32 = 4096;
 /// Quantisation and Huffman tables take a few hundred bytes; more than this is no table.
-const MOST_TABLE_BYTES: usize = 1 << 16;
+const MOST_TABLE_BYTES: u64 = 1 << 16;
+
+/// Numbers a pixel of any picture that is looked at.
+const MOST_SAMPLES: u64 = 64;
 
 /// A picture and the tiles it is cut into, pixels; the last column and row of tiles reach past the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,11 +98,11 @@ impl Directory {
         }
         let samples = number(SAMPLES_PER_PIXEL, 1)?;
         ensure!(samples == 3, "its pixels have {samples} numbers instead of 3");
-        let bits = self.numbers(bytes, BITS_PER_SAMPLE)?.unwrap_or_else(|| vec![1]);
+        let bits = self.numbers(bytes, BITS_PER_SAMPLE, MOST_SAMPLES)?.unwrap_or_else(|| vec![1]);
         if let Some(other) = bits.iter().find(|&&bits| bits != 8) {
             bail!("its colours have {other} bits instead of 8");
         }
-        let formats = self.numbers(bytes, SAMPLE_FORMAT)?.unwrap_or_default();
+        let formats = self.numbers(bytes, SAMPLE_FORMAT, MOST_SAMPLES)?.unwrap_or_default();
         ensure!(formats.iter().all(|&format| format == 1), "its pixels are not unsigned whole numbers");
         ensure!(number(PLANAR_CONFIGURATION, 1)? == 1, "its colours are stored apart");
         let colour = match number(PHOTOMETRIC, 0)? {
@@ -107,11 +110,11 @@ impl Directory {
             6 => Colour::YCbCr,
             other => bail!("its colours are of kind {other}, neither RGB (2) nor YCbCr (6)"),
         };
-        let tables = self.raw(bytes, JPEG_TABLES)?.unwrap_or_default();
-        ensure!(tables.len() <= MOST_TABLE_BYTES, "its JPEG tables take {} bytes", tables.len());
+        let tables = self.raw(bytes, JPEG_TABLES, MOST_TABLE_BYTES)?.unwrap_or_default();
 
         let wanted = u64::from(grid.columns()) * u64::from(grid.rows());
-        let (Some(offsets), Some(lengths)) = (self.numbers(bytes, TILE_OFFSETS)?, self.numbers(bytes, TILE_BYTE_COUNTS)?) else {
+        let array = |tag: u16| self.numbers(bytes, tag, wanted);
+        let (Some(offsets), Some(lengths)) = (array(TILE_OFFSETS)?, array(TILE_BYTE_COUNTS)?) else {
             bail!("it does not say where its tiles lie");
         };
         ensure!(

@@ -9,6 +9,7 @@ use hdf5::{Dataset, File, Group, Location};
 
 use super::Values;
 use crate::ground::units::Coord;
+use crate::store::bag::MOST_NUMBERS;
 use crate::store::files;
 
 /// Longest text of a fixed length that is read.
@@ -20,9 +21,15 @@ pub(super) fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|_| anyhow!("it is no HDF5 file, or it was cut short"))
 }
 
+/// Whether a shape can be read into memory; a damaged file may claim any.
+fn believable(rows: usize, columns: usize) -> bool {
+    rows.checked_mul(columns).is_some_and(|numbers| numbers as u64 <= MOST_NUMBERS)
+}
+
 /// Features of the dataset and their width.
 pub(super) fn values(dataset: &Dataset) -> Result<(Values, usize)> {
     let (tiles, width) = match dataset.shape()[..] {
+        [tiles, width] if !believable(tiles, width) => bail!("its features claim the shape [{tiles}, {width}], more than any slide has"),
         [tiles, width] => (tiles, width),
         [0] => return Ok((Values::Half(Vec::new()), 0)), // a slide without tiles, as TRIDENT writes it
         ref shape => bail!("its features have the shape {shape:?} instead of [N, D]"),
@@ -39,6 +46,9 @@ pub(super) fn values(dataset: &Dataset) -> Result<(Values, usize)> {
 /// Coordinates: the first two of the dataset's columns, whole numbers of any kind, or whole ones written as floating-point.
 pub(super) fn coords(dataset: &Dataset) -> Result<Vec<Coord>> {
     let columns = match dataset.shape()[..] {
+        [tiles, columns] if !believable(tiles, columns) => {
+            bail!("its coordinates claim the shape [{tiles}, {columns}], more than any slide has")
+        }
         [_, columns] if columns >= 2 => columns,
         [0] => return Ok(Vec::new()),
         ref shape => bail!("its coordinates have the shape {shape:?} instead of [N, 2]"),

@@ -8,6 +8,7 @@ use hdf5::{Group, Location};
 use serde::Serialize;
 
 use super::{Exchange, Format, Given, hdf};
+use crate::store::bag::Fault;
 use crate::store::coords::nominal_magnification;
 
 /// Whether a rule is broken or only bent.
@@ -42,15 +43,13 @@ pub fn lint(format: &dyn Format, root: &Path, id: &str, given: &Given) -> Result
     let mut broken = |rule, severity, seen: String| found.push(Violation { bag: id.to_owned(), rule, severity, seen });
     match format.read(root, id, given) {
         Err(error) => {
-            let seen = format!("{error:#}");
-            let rule = if seen.contains("feature vectors but") {
-                "rows-differ"
-            } else if seen.contains("not those it was written with") {
-                "changed"
-            } else {
-                "unreadable"
+            let rule = match error.downcast_ref::<Fault>() {
+                Some(Fault::RowsDiffer { .. }) => "rows-differ",
+                Some(Fault::Changed) => "changed",
+                Some(Fault::NotFinite) => "not-finite",
+                None => "unreadable",
             };
-            broken(rule, Severity::Error, seen);
+            broken(rule, Severity::Error, format!("{error:#}"));
         }
         Ok(bag) => content(&bag, &mut broken),
     }
@@ -80,7 +79,7 @@ fn content(bag: &Exchange, broken: &mut impl FnMut(&'static str, Severity, Strin
         broken("coords-negative", Error, format!("a tile begins at ({}, {})", at.x, at.y));
     }
     if let Some((canvas, side)) = bag.canvas.zip(bag.side_level0_px) {
-        let outside = |length: u32, at: i64| at + i64::from(side) > i64::from(length) + i64::from(side / 2);
+        let outside = |length: u32, at: i64| at.saturating_add(i64::from(side)) > i64::from(length) + i64::from(side / 2);
         let beyond = bag.coords.iter().filter(|at| outside(canvas.width, at.x) || outside(canvas.height, at.y)).count();
         if beyond > 0 {
             broken("coords-off-canvas", Error, format!("{beyond} tiles lie beyond the canvas of {}x{} px", canvas.width, canvas.height));

@@ -20,7 +20,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use half::f16;
 
 use crate::ground::units::{Coord, Mpp, Size};
-use crate::store::bag::Header;
+use crate::store::bag::{Fault, Header};
 
 pub use lint::{Severity, Violation, lint};
 
@@ -194,8 +194,7 @@ impl Exchange {
         let rows = self.values.len().checked_div(self.width).unwrap_or(0);
         ensure!(
             rows == self.coords.len() && self.values.len() == rows * self.width,
-            "it has {rows} feature vectors but {} coordinates; its extraction was cut off, extract that slide again",
-            self.coords.len()
+            Fault::RowsDiffer { features: rows, coords: self.coords.len() }
         );
         Ok(self)
     }

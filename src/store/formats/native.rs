@@ -120,6 +120,7 @@ fn plan(bag: &Exchange) -> Result<Plan> {
         slide_file: file,
         slide_digest: digest,
         canvas,
+        bounds: bag.header.as_ref().and_then(|header| header.bounds),
         mpp,
         mpp_source: source,
         window,

@@ -182,7 +182,6 @@ impl Writer for StampWriter {
         self.labelled.sort();
         let column = |rows: &[[String; 3]], at: usize| Cells::Text(rows.iter().map(|row| row[at].clone()).collect());
         let slides = vec![("PATIENT", column(&self.labelled, 0)), ("FILENAME", column(&self.labelled, 1))];
-        table::write(&self.root.join("slide.csv"), slides)?;
         let mut patients = self.labelled;
         patients.dedup_by(|next, first| next[0] == first[0] && next[2] == first[2]);
         if let Some(pair) = patients.windows(2).find(|pair| pair[0][0] == pair[1][0]) {
@@ -193,6 +192,7 @@ impl Writer for StampWriter {
                 pair[1][2]
             );
         }
+        table::write(&self.root.join("slide.csv"), slides)?;
         let classes = vec![("PATIENT", column(&patients, 0)), ("label", column(&patients, 2))];
         table::write(&self.root.join("clini.csv"), classes)
     }
