@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow};
@@ -122,8 +123,19 @@ const MOST_FOLDERS_UP: usize = 3;
 #[cfg(unix)]
 fn set_default_mode(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666 & !umask()))?;
     Ok(())
+}
+
+/// What the user takes away from new files. Linux tells it without changing it; elsewhere the usual.
+#[cfg(unix)]
+fn umask() -> u32 {
+    static UMASK: OnceLock<u32> = OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let stated = status.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok());
+        stated.unwrap_or(0o022)
+    })
 }
 
 #[cfg(not(unix))]

@@ -13,6 +13,23 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+#[test]
+fn outputs_are_as_private_as_the_user_wants() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    std::fs::write(place("labels.csv"), "slide_id,label\nx,a\n").unwrap();
+    std::fs::write(place("salt"), [7; 32]).unwrap();
+    for (umask, mode) in [("027", 0o640), ("002", 0o664), ("077", 0o600)] {
+        let script = format!("umask {umask}; exec \"$0\" pseudonymise labels.csv --salt salt --columns slide_id --out {umask}.csv");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_wsi")]).current_dir(folder.path());
+        assert!(command.status().unwrap().success());
+        let found = std::fs::metadata(place(&format!("{umask}.csv"))).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "umask {umask}: {found:o}");
+    }
+}
+
 /// Whether a name occurs in any file below a folder, or in a file's own name.
 fn mentions(folder: &Path, name: &str) -> bool {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
