@@ -244,7 +244,7 @@ fn a_full_disk_leaves_whole_files_and_says_which_one_was_not_written() {
         std::fs::write(slides.join(format!("s{index}.tif")), slide(index)).unwrap();
     }
     let tiles = folder.path().join("tiles");
-    assert!(tile(&slides, &tiles, &["--step-px", "56"]).status.success());
+    assert!(tile(&slides, &tiles, &["--step-px", "112"]).status.success());
     let bags = disk.0.join("bags");
     let said = refused(&extract(&slides, &tiles, &bags, &[]));
     assert!(said.contains("cannot write"), "{said}");
