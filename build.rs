@@ -1,6 +1,38 @@
-//! Lets the program find its libraries beside itself: `wsi` with `lib/` next to it runs from any folder.
+//! Compiles the C++ side of `src/torch`, and lets the program find its libraries beside itself: `wsi` with `lib/` next to it runs
+//! from any folder.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+const TORCH: &str = "src/torch";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-link-arg-bins=-Wl,-rpath,$ORIGIN/lib:$ORIGIN/../lib");
+
+    println!("cargo:rerun-if-changed={TORCH}");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    let mut sources: Vec<PathBuf> = std::fs::read_dir(TORCH).expect("src/torch is there").map(|entry| entry.unwrap().path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "cpp"));
+    sources.sort();
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .define("_GLIBCXX_USE_CXX11_ABI", "1") // as libtorch's own wheels since 2.6
+        .opt_level(2)
+        .debug(false)
+        .flag_if_supported("-Wno-maybe-uninitialized") // false alarms in libtorch's own headers
+        .flag("-isystem")
+        .flag(libtorch_headers().to_str().expect("a path in UTF-8"))
+        .files(sources)
+        .compile("wsi_torch");
+    println!("cargo:rustc-link-lib=torch_cpu");
+    println!("cargo:rustc-link-lib=c10");
+}
+
+/// Where torch-sys found the headers: beside the libraries, unless `LIBTORCH_INCLUDE` names another libtorch.
+fn libtorch_headers() -> PathBuf {
+    let libraries = env::var_os("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch is");
+    let root = env::var_os("LIBTORCH_INCLUDE").map_or_else(|| Path::new(&libraries).join(".."), PathBuf::from);
+    root.join("include")
 }

@@ -13,12 +13,13 @@ use crate::aggregators::AggregatorSettings;
 use crate::datasets::cohort::CohortSettings;
 use crate::datasets::leaks::LeakSettings;
 use crate::datasets::split::SplitSettings;
-use crate::encoders::EncoderSettings;
+use crate::encoders::{EncoderSpec, Precision};
 use crate::learn::TrainSettings;
 use crate::learn::optimizers::OptimizerSettings;
 use crate::learn::schedule::ScheduleSettings;
 use crate::losses::LossSettings;
 use crate::probes::ProbeSettings;
+use crate::store::values::Dtype;
 use crate::tiling::TileSettings;
 use crate::tissue::TissueSettings;
 
@@ -48,10 +49,15 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ExtractSettings {
-    /// The frozen network.
-    pub encoder: EncoderSettings,
-    /// Tiles per forward pass.
+    /// The frozen network: one that comes with the program, by name, or all that describes another.
+    pub encoder: EncoderSpec,
+    /// Tiles that the device is given at once; 0 leaves it to the program: 256 on a GPU, on a processor 32 or 8 a thread. Changes no vector
+    /// on a processor, on a GPU the last bits.
     pub batch_size: usize,
+    /// What the network computes in: `auto`, `f32`, `f16` or `bf16`.
+    pub precision: Precision,
+    /// What features are stored as: `f16` or `f32`.
+    pub dtype: Dtype,
     /// Resize tiles of another side than the encoder's; without it they are refused.
     pub resize: bool,
     /// Use random weights, seeded by `seed`, where no weight file is wanted; named in every output.
@@ -62,7 +68,15 @@ pub struct ExtractSettings {
 
 impl Default for ExtractSettings {
     fn default() -> Self {
-        Self { encoder: EncoderSettings::default(), batch_size: 32, resize: false, random_weights: false, max_bad_tiles: 0.01 }
+        Self {
+            encoder: EncoderSpec::default(),
+            batch_size: 0,
+            precision: Precision::Auto,
+            dtype: Dtype::F16,
+            resize: false,
+            random_weights: false,
+            max_bad_tiles: 0.01,
+        }
     }
 }
 
@@ -97,6 +111,9 @@ impl Config {
     /// As [`Config::load`].
     pub fn resolve(mut tree: toml::Table) -> Result<Self> {
         name_defaults(&mut tree);
+        if let Some(encoder) = tree.get_mut("extract").and_then(|extract| extract.get_mut("encoder")).and_then(Value::as_table_mut) {
+            EncoderSpec::complete(encoder)?;
+        }
         serde_path_to_error::deserialize(Value::Table(tree)).map_err(|error| {
             let path = error.path().to_string();
             let message = error.inner().message().to_owned();
@@ -155,7 +172,7 @@ pub fn overlay(tree: &mut toml::Table, above: &toml::Table) {
 /// Sections that choose a member by `name`, and the member meant where none is named.
 const FAMILIES: [(&str, &str); 8] = [
     ("tile.tissue", TissueSettings::DEFAULT),
-    ("extract.encoder", EncoderSettings::DEFAULT),
+    ("extract.encoder", EncoderSpec::DEFAULT),
     ("split", SplitSettings::DEFAULT),
     ("train.model.aggregator", AggregatorSettings::DEFAULT),
     ("train.model.encoder", crate::model::DEFAULT_ENCODER),

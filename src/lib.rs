@@ -24,3 +24,4 @@ pub mod store;
 pub mod synth;
 pub mod tiling;
 pub mod tissue;
+pub mod torch;

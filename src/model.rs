@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn, no_grad};
 
 use crate::aggregators::{Aggregator, AggregatorSettings, Term};
-use crate::encoders::{Encoder, EncoderSettings};
+use crate::encoders::{Encoder, EncoderSettings, lenet};
 use crate::ground::batch::{Batch, Input, Output};
 use crate::ground::linear::Linear;
 use crate::losses::{Head, Terms};
@@ -64,10 +64,11 @@ impl Model {
                     !matches!(settings.encoder, EncoderSettings::LeNet(_)),
                     "the encoder 'lenet' fits digits only (train.data = \"mnist-bags\"); choose another train.model.encoder.name"
                 );
-                (Some(settings.encoder.build(&(path / "encoder"))), None)
+                (Some(settings.encoder.build(&(path / "encoder"))?), None)
             }
             Input::ImageBags => {
-                let encoder = settings.encoder.build(&(path / "encoder"));
+                settings.encoder.check(lenet::SIDE as u32)?;
+                let encoder = settings.encoder.build(&(path / "encoder"))?;
                 let aggregator = settings.aggregator.build(&(path / "aggregator"), encoder.width(), classes)?;
                 (Some(encoder), Some(aggregator))
             }
@@ -157,4 +158,27 @@ fn embed_bags(encoder: &dyn Encoder, bags: &Tensor, mask: &Tensor, train: bool) 
     let vectors = encoder.embed(&bags.flatten(0, 1).index_select(0, &real), train); // [n,E]
     let all = Tensor::zeros([mask.numel() as i64, encoder.width()], (vectors.kind(), vectors.device()));
     all.index_copy(0, &real, &vectors).view([bags.size()[0], bags.size()[1], encoder.width()])
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+    use tch::nn::VarStore;
+
+    use super::*;
+    use crate::encoders::vit::VitSettings;
+
+    #[test]
+    fn an_encoder_that_does_not_fit_is_refused() {
+        let refusal = |vit: VitSettings, input: Input| {
+            let settings = ModelSettings { encoder: EncoderSettings::Vit(vit), ..ModelSettings::default() };
+            Model::new(&settings, input, Head::Classes, 3, &VarStore::new(Device::Cpu).root()).err().map(|error| error.to_string())
+        };
+        let small = VitSettings { embed_dim: 12, depth: 1, heads: 2, patch_px: 7, image_px: 28, ..VitSettings::default() };
+        assert_eq!(refusal(small.clone(), Input::ImageBags), None);
+        let says = refusal(VitSettings { image_px: 224, ..small.clone() }, Input::ImageBags).unwrap();
+        assert!(says.contains("takes images of 224 px, not of 28 px"), "{says}");
+        let says = refusal(VitSettings { heads: 5, ..small }, Input::Images).unwrap();
+        assert!(says.contains("5 heads cannot share"), "{says}");
+    }
 }

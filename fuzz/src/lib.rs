@@ -57,3 +57,13 @@ pub fn geojson(bytes: &[u8]) {
         let _ = store::annotations::parse(bytes);
     }
 }
+
+/// A pickle's instructions.
+pub fn pickle(bytes: &[u8]) {
+    store::read_pickle(bytes);
+}
+
+/// A PyTorch checkpoint in either layout.
+pub fn checkpoint(bytes: &[u8]) {
+    store::read_checkpoint(bytes);
+}

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{MachineArguments, SelectionArguments, SettingsArguments};
 use crate::ground::share;
-use crate::stages::{self, extract};
+use crate::stages::{self, encoders, extract};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -20,13 +20,14 @@ pub(super) struct Arguments {
     /// Folder for bags and slides.csv
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Network that turns tiles into vectors [default: efficientnet-lite0]
-    #[arg(long, value_name = "NAME")]
+    /// Network that turns tiles into vectors: a name of `wsi encoders`, a description of your own (FILE.toml), an exported network
+    /// (FILE.pt of torch.jit.save, FILE.pt2 of torch.export.save), or the folder of a `wsi train` run on images [default: efficientnet-lite0]
+    #[arg(long, value_name = "NAME|FILE|DIR")]
     encoder: Option<String>,
     /// Weight file (safetensors) [default: the encoder's own, see `wsi weights list`]
     #[arg(long, value_name = "FILE", conflicts_with = "random_weights")]
     weights: Option<PathBuf>,
-    /// Tiles per forward pass [default: 32]
+    /// Tiles that the device is given at once [default: 256 on a GPU, on a processor 32 or 8 a thread]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// Resize tiles that have another side than the encoder wants
@@ -48,15 +49,23 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<()> {
-        let config = self.settings.load(&[
-            ("extract.encoder.name", self.encoder),
-            ("extract.batch-size", self.batch_size.map(|value| value.to_string())),
-            ("extract.resize", self.resize.then(|| "true".to_owned())),
-            ("extract.random-weights", self.random_weights.then(|| "true".to_owned())),
-            ("extract.max-bad-tiles", self.max_bad_tiles.map(|value| format!("{value:?}"))),
-        ])?;
-        let inputs =
-            extract::Inputs { slides: self.slides, tiles: self.tiles, weights: self.weights, selection: self.selection.selection() };
+        let choice = self.encoder.as_deref().map(encoders::choose).transpose()?;
+        let chosen = choice.as_ref().map(|choice| format!("extract.encoder={}", toml::Value::Table(choice.settings.clone())));
+        let config = self.settings.load_after(
+            chosen.as_deref(),
+            &[
+                ("extract.batch-size", self.batch_size.map(|value| value.to_string())),
+                ("extract.resize", self.resize.then(|| "true".to_owned())),
+                ("extract.random-weights", self.random_weights.then(|| "true".to_owned())),
+                ("extract.max-bad-tiles", self.max_bad_tiles.map(|value| format!("{value:?}"))),
+            ],
+        )?;
+        let inputs = extract::Inputs {
+            slides: self.slides,
+            tiles: self.tiles,
+            weights: self.weights.or(choice.and_then(|choice| choice.weights)),
+            selection: self.selection.selection(),
+        };
         stages::complete(extract::run(&config, &inputs, &self.out, &self.machine.machine()?)?)?;
         Ok(())
     }

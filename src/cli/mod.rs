@@ -14,7 +14,9 @@ use crate::stages::{Data, Machine, Selection};
 mod bags;
 mod config;
 mod doctor;
+mod encoders;
 mod extract;
+mod gpu_check;
 mod probe;
 mod pseudonymise;
 mod report;
@@ -38,6 +40,8 @@ enum Verb {
     Tile(tile::Arguments),
     /// Turn tiles into feature vectors: one bag a slide
     Extract(extract::Arguments),
+    /// List the encoders that come with the program, and which weights are here
+    Encoders(encoders::Arguments),
     /// Import and list encoder weights
     Weights(weights::Arguments),
     /// Train a model on bags or images
@@ -58,6 +62,9 @@ enum Verb {
     Pseudonymise(pseudonymise::Arguments),
     /// Print every setting, resolved
     Config(config::Arguments),
+    /// Compare a device with the processor and measure it (a diagnostic)
+    #[command(hide = true)]
+    GpuCheck(gpu_check::Arguments),
 }
 
 impl Cli {
@@ -69,6 +76,7 @@ impl Cli {
         match self.verb {
             Verb::Tile(arguments) => arguments.run(),
             Verb::Extract(arguments) => arguments.run(),
+            Verb::Encoders(arguments) => arguments.run(),
             Verb::Weights(arguments) => arguments.run(),
             Verb::Train(arguments) => arguments.run(),
             Verb::Probe(arguments) => arguments.run(),
@@ -79,6 +87,7 @@ impl Cli {
             Verb::Doctor(arguments) => arguments.run(),
             Verb::Pseudonymise(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
+            Verb::GpuCheck(arguments) => arguments.run(),
         }
     }
 }

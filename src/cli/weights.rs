@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
-use crate::stages::weights;
+use crate::stages::encoders;
+use crate::stages::weights::{self, Import, Listed};
 use crate::store::weights::folder;
 
 #[derive(Debug, Args)]
@@ -17,35 +18,61 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Convert a published checkpoint (PyTorch state dict or safetensors) into a weight file
+    /// Convert a published checkpoint into a weight file: a PyTorch state dict, safetensors, or the index of one in parts
     Import {
-        /// The checkpoint; it is parsed as data, never executed
+        /// The checkpoint, or the `.index.json` of one in parts; it is parsed as data, never executed
         file: PathBuf,
-        /// Network that it belongs to
-        #[arg(long, value_name = "NAME")]
+        /// Encoder that it belongs to: a name of `wsi encoders`, or a description of your own (FILE.toml)
+        #[arg(long, value_name = "NAME|FILE")]
         encoder: String,
-        /// Licence of the weights, kept in the file
-        #[arg(long, value_name = "NAME", default_value = "unknown")]
-        licence: String,
+        /// Licence of the weights, kept in the file [default: the one in the encoder's description]
+        #[arg(long, value_name = "NAME")]
+        licence: Option<String>,
+        /// Refuse the file if its sha256 does not begin so [default: what the encoder's description says of a file of this name]
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
     },
     /// Print the weight files that are there, as tab-separated columns
     List,
+    /// Read weight files in full: are their tensors those that were imported, and do they fit their encoder?
+    Verify {
+        /// Which ones; all where none is named
+        names: Vec<String>,
+    },
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<()> {
         let folder = folder();
         match self.verb {
-            Verb::Import { file, encoder, licence } => drop(weights::import(&file, &encoder, &licence, &folder)?),
-            Verb::List => {
-                let mut lines = String::from("file\tencoder\tlicence\tsha256\tsource\n");
-                for (path, weights) in weights::list(&folder)? {
-                    let (name, metadata) = (path.file_stem().unwrap_or_default().to_string_lossy(), &weights.metadata);
-                    lines += &format!("{name}\t{}\t{}\t{}\t{}\n", metadata.encoder, metadata.licence, weights.sha256, metadata.source);
-                }
-                std::io::stdout().write_all(lines.as_bytes())?;
+            Verb::Import { file, encoder, licence, sha256 } => {
+                let encoder = encoders::choose(&encoder)?.spec()?;
+                let said = Import { encoder, licence: licence.as_deref(), sha256: sha256.as_deref() };
+                weights::import(&file, &said, &folder).map(drop)
+            }
+            Verb::List => print(weights::list(&folder)?),
+            Verb::Verify { names } => print(weights::verify(&folder, &names)?),
+        }
+    }
+}
+
+/// One line a good file; the others are named in the log and make the call fail.
+fn print(listed: Vec<Listed>) -> Result<()> {
+    let (all, mut bad) = (listed.len(), 0);
+    let mut lines = String::from("file\tencoder\tlicence\tsha256\tsource\n");
+    for (path, file) in listed {
+        match file {
+            Ok((metadata, sha256)) => {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy();
+                lines += &format!("{name}\t{}\t{}\t{sha256}\t{}\n", metadata.encoder, metadata.licence, metadata.source);
+            }
+            Err(error) => {
+                bad += 1;
+                tracing::warn!("{error:#}");
             }
         }
-        Ok(())
     }
+    std::io::stdout().write_all(lines.as_bytes())?;
+    ensure!(bad == 0, "{bad} of {all} weight files cannot be used");
+    Ok(())
 }

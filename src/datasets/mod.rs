@@ -38,6 +38,13 @@ pub enum DataKind {
     MnistBags,
 }
 
+impl DataKind {
+    /// Whether a sample is one image.
+    pub fn is_images(self) -> bool {
+        matches!(self, Self::Cifar100)
+    }
+}
+
 /// Which dataset, with what is said of it in the settings.
 pub struct Wanted<'a> {
     /// `train.data`

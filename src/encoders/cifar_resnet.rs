@@ -1,4 +1,4 @@
-//! ResNet for 32-px images: 18, 34, 50, 101 with a 3×3 stem and no pooling before the stages.
+//! ResNet for 32-px images: 18, 34, 50, 101, 152 with a 3×3 stem and no pooling before the stages.
 //!
 //! The networks of the NCMI paper's CIFAR-100 experiments; names and start values as its released code.
 
@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::Encoder;
-use super::blocks::{self, ConvNorm, Norm, Shape};
+use super::blocks::{self, ConvNorm, Follows, Norm, Shape};
 use super::residual::{Depth, Naming, Stages};
+
+/// Side of the images, pixels.
+pub const SIDE: u32 = 32;
 
 /// Settings of a CIFAR ResNet: none, its name says everything.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -32,7 +35,7 @@ impl CifarResNet {
 
 impl Encoder for CifarResNet {
     fn embed(&self, images: &Tensor, train: bool) -> Tensor {
-        let map = self.stem.forward(images, train).relu_();
+        let map = self.stem.forward(images, Follows::Relu, train);
         super::global_average(&self.stages.forward(map, train))
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::Encoder;
-use super::blocks::{self, ConvNorm, Norm, Padding, Shape};
+use super::blocks::{self, ConvNorm, Follows, Norm, Padding, Shape};
 
 /// Settings of EfficientNet-Lite0: none, its name says everything.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct EfficientNetLite0Settings {}
 
 const NORM: Norm = Norm { epsilon: 1e-3, momentum: 0.01 };
 const STEM: i64 = 32;
-const HEAD: i64 = 1280;
+pub(super) const HEAD: i64 = 1280;
 
 /// A stage: blocks, kernel side, stride of its first block, expansion inside a block, output channels.
 struct Stage(usize, i64, i64, i64, i64);
@@ -58,9 +58,9 @@ impl EfficientNetLite0 {
 
     /// The last feature map, `[B,3,H,W]` → `[B,1280,h,w]`.
     pub fn map(&self, images: &Tensor, train: bool) -> Tensor {
-        let stem = relu6(self.stem.forward(images, train));
+        let stem = self.stem.forward(images, Follows::Relu6, train);
         let map = self.blocks.iter().fold(stem, |map, block| block.forward(map, train));
-        relu6(self.head.forward(&map, train))
+        self.head.forward(&map, Follows::Relu6, train)
     }
 }
 
@@ -106,12 +106,11 @@ impl InvertedResidual {
 
     fn forward(&self, input: Tensor, train: bool) -> Tensor {
         let wide = match &self.expand {
-            Some(expand) => relu6(expand.forward(&input, train)),
+            Some(expand) => expand.forward(&input, Follows::Relu6, train),
             None => input.shallow_clone(),
         };
-        let spread = relu6(self.depthwise.forward(&wide, train));
-        let narrow = self.project.forward(&spread, train);
-        if self.skip { narrow + input } else { narrow }
+        let spread = self.depthwise.forward(&wide, Follows::Relu6, train);
+        if self.skip { self.project.add_to(input, &spread, false, train) } else { self.project.forward(&spread, Follows::Nothing, train) }
     }
 }
 
@@ -121,8 +120,4 @@ const SAME: Shape = Shape { inputs: 0, outputs: 0, kernel: 1, stride: 1, padding
 
 fn layer(path: &nn::Path, convolution: &str, normalisation: &str, shape: Shape) -> ConvNorm {
     ConvNorm::new(&path.sub(convolution), &path.sub(normalisation), shape, NORM, blocks::framework_default())
-}
-
-fn relu6(mut map: Tensor) -> Tensor {
-    map.clamp_(0.0, 6.0)
 }

@@ -2,6 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::preprocess::Levels;
+use crate::ground::units::Size;
+
 /// Mean and standard deviation of each colour channel (red, green, blue) of images in [0, 1].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalisation {
@@ -30,16 +33,11 @@ impl Normalisation {
 /// The result is a channels-last tensor: convolutions take it as it is, and nothing is copied to reorder it.
 ///
 /// # Panics
-/// `pixels` is not `count · side · side · 3` bytes long.
+/// `pixels` is not `count · side · side · 3` bytes long; libtorch has no memory left.
 pub fn prepare(pixels: &[u8], count: usize, side: u32, normalisation: &Normalisation, device: Device) -> Tensor {
     assert_eq!(pixels.len(), count * side as usize * side as usize * 3, "bytes of {count} tiles of {side} px");
-    let (count, side) = (count as i64, i64::from(side));
-    let channels = |values: [f64; 3]| Tensor::from_slice(&values.map(|value| value as f32)).to_device(device);
-    let mut images = Tensor::from_data_size(pixels, &[count, side, side, 3], Kind::Uint8).to_device(device).to_kind(Kind::Float);
-    images /= 255.0;
-    images -= channels(normalisation.mean);
-    images /= channels(normalisation.std);
-    images.permute([0, 3, 1, 2])
+    let images = Levels::new(normalisation).apply(pixels, count, Size { width: side, height: side }, device, Kind::Float);
+    images.unwrap_or_else(|error| panic!("{count} images of {side} px: {error}"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use tch::{Tensor, nn};
 
-use super::blocks::{ConvNorm, Norm, Shape};
+use super::blocks::{ConvNorm, Follows, Norm, Shape};
 
 /// How deep a network is.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ impl Stages {
     }
 
     pub(super) fn forward(&self, images: Tensor, train: bool) -> Tensor {
-        self.blocks.iter().fold(images, |map, block| block.forward(&map, train))
+        self.blocks.iter().fold(images, |map, block| block.forward(map, train))
     }
 
     pub(super) fn freeze(&mut self) {
@@ -83,14 +83,13 @@ impl Residual {
         Self { layers, shortcut, width }
     }
 
-    fn forward(&self, input: &Tensor, train: bool) -> Tensor {
+    fn forward(&self, input: Tensor, train: bool) -> Tensor {
         let (last, first) = self.layers.split_last().expect("a block has two or three layers");
-        let map = first.iter().fold(input.shallow_clone(), |map, layer| layer.forward(&map, train).relu_());
-        let mut sum = last.forward(&map, train);
-        sum += match &self.shortcut {
-            Some(shortcut) => shortcut.forward(input, train),
-            None => input.shallow_clone(),
+        let map = first.iter().fold(input.shallow_clone(), |map, layer| layer.forward(&map, Follows::Relu, train));
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(&input, Follows::Nothing, train),
+            None => input,
         };
-        sum.relu_()
+        last.add_to(shortcut, &map, true, train)
     }
 }

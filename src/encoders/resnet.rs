@@ -1,4 +1,4 @@
-//! ResNet for 224-px images, with torchvision's names: 18, 34, 50, 101, and 50 cut after its third stage.
+//! ResNet for 224-px images, with torchvision's names: 18, 34, 50, 101, 152, and 50 cut after its third stage.
 //!
 //! The cut one is the usual feature extractor of slide pipelines without a foundation model (CLAM, TRIDENT): 1024-d.
 //! He et al. 2016; layer order, names and start values as torchvision's `resnet`.
@@ -8,7 +8,7 @@ use tch::nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use tch::{Tensor, nn};
 
 use super::Encoder;
-use super::blocks::{ConvNorm, Norm, Shape};
+use super::blocks::{ConvNorm, Follows, Norm, Shape};
 use super::residual::{Depth, Naming, Stages};
 
 /// Settings of a ResNet: none, its name says everything.
@@ -26,6 +26,8 @@ pub const RESNET50: Depth = Depth { blocks: &[3, 4, 6, 3], bottleneck: true };
 pub const RESNET50_TRUNC: Depth = Depth { blocks: &[3, 4, 6], bottleneck: true };
 /// `resnet101`
 pub const RESNET101: Depth = Depth { blocks: &[3, 4, 23, 3], bottleneck: true };
+/// `resnet152`
+pub const RESNET152: Depth = Depth { blocks: &[3, 8, 36, 3], bottleneck: true };
 
 /// 7×7 stem at stride 2, max-pooling, residual stages.
 pub struct ResNet {
@@ -43,7 +45,7 @@ impl ResNet {
 
     /// The last feature map, `[B,3,H,W]` → `[B,E,h,w]`.
     pub fn map(&self, images: &Tensor, train: bool) -> Tensor {
-        let map = self.stem.forward(images, train).relu_().max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
+        let map = self.stem.forward(images, Follows::Relu, train).max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
         self.stages.forward(map, train)
     }
 }

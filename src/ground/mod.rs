@@ -20,3 +20,4 @@ pub mod share;
 pub mod tile_filter;
 pub mod tile_status;
 pub mod units;
+pub mod usage;

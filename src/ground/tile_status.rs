@@ -16,6 +16,13 @@ pub enum TileStatus {
     Blank = 3,
 }
 
+impl TileStatus {
+    /// The status with this code.
+    pub fn of_code(code: u8) -> Option<Self> {
+        [Self::Ok, Self::Unreadable, Self::Outside, Self::Blank].into_iter().find(|&status| status as u8 == code)
+    }
+}
+
 /// How many tiles of a slide came to which end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusCounts {

@@ -76,7 +76,7 @@ impl Jobs<'_> {
                         selection: Selection::default(),
                     };
                     let key = serde_json::to_string(&("extract", &config.extract, config.seed, &inputs.tiles))?;
-                    let label = config.extract.encoder.name();
+                    let label = &config.extract.encoder.name;
                     bags = Some(self.job(
                         key,
                         label,

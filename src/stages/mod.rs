@@ -3,8 +3,10 @@
 pub mod bags;
 mod data;
 pub mod doctor;
+pub mod encoders;
 pub mod extract;
 mod frozen;
+pub mod gpu_check;
 pub mod probe;
 pub mod pseudonymise;
 pub mod report;
@@ -15,9 +17,11 @@ pub mod train;
 pub mod weights;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use crate::config::Config;
 use crate::datasets::Dataset;
 use crate::ground::batch::Input;
 use crate::store::files;
@@ -86,6 +90,13 @@ fn write_failed(run: &Run, failed: &BTreeMap<String, String>) -> Result<()> {
     }
     let text = |cells: Vec<&String>| Cells::Text(cells.into_iter().cloned().collect());
     table::write(&path, vec![("slide_id", text(failed.keys().collect())), ("reason", text(failed.values().collect()))])
+}
+
+/// The settings that a run was made with.
+fn settings_of(folder: &Path) -> Result<Config> {
+    let path = folder.join("config.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
+    Config::resolve(text.parse().with_context(|| format!("'{}' is damaged", path.display()))?)
 }
 
 /// An error on one line, for tables and summaries.

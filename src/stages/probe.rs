@@ -61,7 +61,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         Opened::Work(run) => run,
     };
     let settings = &config.probe;
-    let trained = trained_config(&inputs.train)?;
+    let trained = super::settings_of(&inputs.train)?;
     let trained_summary = run::finished(&inputs.train, "train")?;
     anyhow::ensure!(
         trained_summary.inputs == inputs.data.digests(&trained)?,
@@ -152,12 +152,6 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     };
     scores.write(&run.folder)?;
     run.finish(json!({"macro_f1": scores.macro_f1, "macro_auc": scores.macro_auc}), Default::default())
-}
-
-fn trained_config(folder: &Path) -> Result<Config> {
-    let path = folder.join("config.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
-    Config::resolve(text.parse().with_context(|| format!("'{}' is damaged", path.display()))?)
 }
 
 /// # Errors

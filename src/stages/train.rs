@@ -22,7 +22,7 @@ use crate::store::{files, history};
 /// A killed run repeats at most about this long; `WSI_SAVE_EVERY` (seconds) changes it. A matter of the machine, not of the result.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 
-fn save_every() -> Result<Duration> {
+pub(super) fn save_every() -> Result<Duration> {
     let Ok(text) = std::env::var("WSI_SAVE_EVERY") else { return Ok(SAVE_EVERY) };
     let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
     Ok(Duration::from_secs_f64(seconds.with_context(|| format!("WSI_SAVE_EVERY must be a number of seconds, not '{text}'"))?))

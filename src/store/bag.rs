@@ -1,6 +1,6 @@
 //! A bag: a slide's feature vectors and where each was taken, `bags/<id>.h5`.
 //!
-//! `features` f16 `[N,D]` and `coords` int64 `[N,2]` carry TRIDENT's names and attributes, so that its readers open a bag
+//! `features` f16 or f32 `[N,D]` and `coords` int64 `[N,2]` carry TRIDENT's names and attributes, so that its readers open a bag
 //! as it is; the whole truth (encoder, weights, true micrometres, digests) is one root attribute `wsi` (JSON). Bags of
 //! CLAM and TRIDENT are read too: f16 or f32, any integer coordinates, no `wsi`.
 //!
@@ -14,6 +14,7 @@ use half::f16;
 use hdf5::types::{FloatSize, TypeDescriptor, VarLenUnicode};
 use serde::{Deserialize, Serialize};
 
+use super::values::Values;
 use super::{coords, digest, files};
 use crate::ground::fingerprint::Fingerprint;
 use crate::ground::plan::{Plan, Window};
@@ -151,17 +152,42 @@ pub struct Bag {
 /// # Errors
 /// Fewer or more vectors than such tiles; a file that cannot be written.
 pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin, seen: Option<&Seen>) -> Result<()> {
-    let Features { values, tiles, width } = features;
+    write_numbers(path, plan, Numbers::Half(&features.values), features.width, origin, seen)
+}
+
+/// As [`write`], with features of either precision.
+///
+/// # Errors
+/// As [`write`]; a feature that half precision cannot hold, which training could not read.
+pub fn write_values(path: &Path, plan: &Plan, values: &Values, width: usize, origin: &Origin, seen: Option<&Seen>) -> Result<()> {
+    let numbers = match values {
+        Values::Half(values) => Numbers::Half(values),
+        Values::Single(values) => Numbers::Single(values),
+    };
+    write_numbers(path, plan, numbers, width, origin, seen)
+}
+
+#[derive(Clone, Copy)]
+enum Numbers<'a> {
+    Half(&'a [f16]),
+    Single(&'a [f32]),
+}
+
+fn write_numbers(path: &Path, plan: &Plan, numbers: Numbers, width: usize, origin: &Origin, seen: Option<&Seen>) -> Result<()> {
+    let (count, features_digest) = match numbers {
+        Numbers::Half(values) => (values.len(), features_digest(values)),
+        Numbers::Single(values) => (values.len(), features_digest(&Values::Single(values.to_vec()).to_half()?.0)),
+    };
     let with_features = match seen {
         Some(seen) => kept(plan, &seen.status)?,
         None => plan.clone(),
     };
-    let quality = seen.map_or(*tiles, |seen| seen.quality.len());
+    let tiles = with_features.coords.len();
+    let quality = seen.map_or(tiles, |seen| seen.quality.len());
     ensure!(
-        *tiles == with_features.coords.len() && *tiles == quality,
-        "slide '{}': {tiles} vectors and {quality} qualities for {} tiles",
-        plan.slide_id,
-        with_features.coords.len()
+        count == tiles * width && quality == tiles,
+        "slide '{}': {count} numbers and {quality} qualities for {tiles} tiles of {width} features",
+        plan.slide_id
     );
     let header = Header {
         schema: SCHEMA.to_owned(),
@@ -176,18 +202,20 @@ pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin, see
         canvas: Some(plan.canvas),
         bounds: plan.bounds,
         fingerprint: plan.fingerprint,
-        tiles: *tiles,
-        width: *width,
+        tiles,
+        width,
         status: seen.map(|seen| StatusCounts::of(&seen.status)),
         coords_digest: coords::digest(&with_features),
-        features_digest: features_digest(values),
+        features_digest,
     };
     let header = text(&serde_json::to_string(&header)?)?;
     files::write_whole(path, |temporary| {
         let file = coords::create(temporary, &header)?;
         // Contiguous: N is known, and rows are read at the disk's speed.
-        let dataset = file.new_dataset::<f16>().shape((*tiles, *width)).obj_track_times(false).create("features")?;
-        dataset.write_raw(values)?;
+        let dataset = match numbers {
+            Numbers::Half(values) => features_dataset(&file, (tiles, width), values)?,
+            Numbers::Single(values) => features_dataset(&file, (tiles, width), values)?,
+        };
         for (name, value) in [("name", plan.slide_id.as_str()), ("savetodir", "."), ("encoder", &origin.encoder)] {
             dataset.new_attr::<VarLenUnicode>().create(name)?.write_scalar(&text(value)?)?;
         }
@@ -197,6 +225,12 @@ pub fn write(path: &Path, plan: &Plan, features: &Features, origin: &Origin, see
         }
         Ok(file.close()?)
     })
+}
+
+fn features_dataset<T: hdf5::H5Type>(file: &hdf5::Group, shape: (usize, usize), values: &[T]) -> Result<hdf5::Dataset> {
+    let dataset = file.new_dataset::<T>().shape(shape).obj_track_times(false).create("features")?;
+    dataset.write_raw(values)?;
+    Ok(dataset)
 }
 
 /// The plan of the tiles that were read.
@@ -246,6 +280,20 @@ pub fn read(path: &Path) -> Result<Bag> {
 /// A file that is missing, damaged or no bag; names it.
 pub fn read_features(path: &Path) -> Result<Features> {
     hdf5::File::open(path).map_err(Into::into).and_then(|file| features(&file)).with_context(|| refusal(path))
+}
+
+/// Reads the features of a bag that holds them in single precision; `None` where it does not.
+///
+/// # Errors
+/// As [`read_features`].
+pub fn read_single(path: &Path) -> Result<Option<Vec<f32>>> {
+    let read = || -> Result<_> {
+        let file = hdf5::File::open(path)?;
+        let (dataset, (tiles, width)) = shape(&file)?;
+        let single = dataset.dtype()?.to_descriptor()? == TypeDescriptor::Float(FloatSize::U4);
+        Ok(if single && tiles * width > 0 { Some(dataset.read_raw::<f32>()?) } else { None })
+    };
+    read().with_context(|| refusal(path))
 }
 
 /// Reads the features of the tiles that the filter keeps.
@@ -380,7 +428,7 @@ fn header(file: &hdf5::File) -> Result<Option<Header>> {
 
 /// sha256 over features as little-endian f16, whatever kind of number the file holds.
 pub(super) fn features_digest(values: &[f16]) -> String {
-    digest::bytes(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+    digest::pieces(values.chunks(1 << 16).map(|values| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>()))
 }
 
 fn text(value: &str) -> Result<VarLenUnicode> {
@@ -442,6 +490,20 @@ mod tests {
             assert_eq!(bag.header.unwrap().origin, origin());
         }
         assert!(write(&folder.path().join("c.h5"), &plan(4), &some(5), &origin(), None).is_err());
+    }
+
+    #[test]
+    fn single_precision_stays_what_it_was_and_trains_as_half() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.h5");
+        let single = vec![0.1f32, -1e-7, 1.0, 0.333_333_34, 60_000.0, 2.5];
+        write_values(&path, &plan(2), &Values::Single(single.clone()), 3, &origin(), None).unwrap();
+        assert_eq!(read_single(&path).unwrap(), Some(single.clone()));
+        assert_eq!(read(&path).unwrap().features.values, single.iter().map(|&value| f16::from_f32(value)).collect::<Vec<_>>());
+        write(&path, &plan(2), &some(2), &origin(), None).unwrap();
+        assert_eq!(read_single(&path).unwrap(), None);
+        let large = Values::Single(vec![70_000.0; 6]);
+        assert!(write_values(&path, &plan(2), &large, 3, &origin(), None).unwrap_err().to_string().contains("70000"));
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub fn bytes(data: &[u8]) -> String {
     hex(&Sha256::digest(data))
 }
 
+/// [`bytes`] of pieces one after the other.
+pub fn pieces(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
+    hex(&pieces.into_iter().fold(Sha256::new(), Sha256::chain_update).finalize())
+}
+
 /// First 8 hexadecimal digits of the sha256 of a value's JSON; names a run folder.
 pub fn settings(value: &impl Serialize) -> Result<String> {
     Ok(bytes(serde_json::to_string(value)?.as_bytes())[..8].to_owned())
@@ -61,6 +66,7 @@ pub fn files_fast<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Strin
     })
 }
 
-fn hex(digest: &[u8]) -> String {
+/// Hexadecimal digits.
+pub(super) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,17 +2,23 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use safetensors::{Dtype, SafeTensors, View};
+use anyhow::{Context, Result, bail, ensure};
+use safetensors::tensor::Metadata;
+use safetensors::{Dtype, View};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use super::files;
+use super::located::Located;
 
 /// The key of the note in the file's metadata; one key, since the order of several is not fixed.
 const NOTE: &str = "wsi";
+/// As the format limits it.
+const MOST_HEADER: u64 = 100_000_000;
 
 /// The kinds of numbers that are written and read, in the file's and in libtorch's words.
 const KINDS: [(Dtype, Kind); 10] = [
@@ -28,13 +34,14 @@ const KINDS: [(Dtype, Kind); 10] = [
     (Dtype::BOOL, Kind::Bool),
 ];
 
-struct Raw {
+/// A tensor whose bytes are copied out when they are written, one tensor at a time.
+struct Written<'a> {
+    tensor: &'a Tensor,
     dtype: Dtype,
     shape: Vec<usize>,
-    bytes: Vec<u8>,
 }
 
-impl View for &Raw {
+impl View for &Written<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -44,61 +51,112 @@ impl View for &Raw {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
+        Cow::Owned(bytes(self.tensor))
     }
 
     fn data_len(&self) -> usize {
-        self.bytes.len()
+        self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()
     }
 }
 
-/// Writes tensors and a note, whole or not at all. Equal content gives equal bytes.
+/// Writes tensors and a note, whole or not at all. Equal content gives equal bytes. Memory: one tensor at a time.
 ///
 /// # Errors
 /// Names the file; a tensor of another kind.
 pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, note: &Value) -> Result<()> {
-    let raw = tensors.iter().map(|(name, tensor)| Ok((name.as_str(), raw(name, tensor)?))).collect::<Result<Vec<_>>>()?;
+    let written = |name: &str, tensor| Ok((name.to_owned(), Written { tensor, dtype: dtype(name, tensor)?, shape: shape(tensor) }));
+    let tensors = tensors.iter().map(|(name, tensor)| written(name, tensor)).collect::<Result<Vec<_>>>()?;
     let metadata = HashMap::from([(NOTE.to_owned(), serde_json::to_string(note)?)]);
-    let bytes = safetensors::serialize(raw.iter().map(|(name, raw)| (*name, raw)), Some(metadata))?;
-    files::write_bytes(path, &bytes)
+    files::write_whole(path, |temporary| {
+        let views = tensors.iter().map(|(name, written)| (name.as_str(), written));
+        Ok(safetensors::serialize_to_file(views, Some(metadata), temporary)?)
+    })
 }
 
-fn raw(name: &str, tensor: &Tensor) -> Result<Raw> {
+/// What numbers a tensor has, in the file's words.
+///
+/// # Errors
+/// A kind that is not written.
+pub(super) fn dtype(name: &str, tensor: &Tensor) -> Result<Dtype> {
     let known = KINDS.iter().find(|(_, kind)| *kind == tensor.kind());
     let Some((dtype, _)) = known else { bail!("tensor '{name}' is of kind {:?}, which is not written", tensor.kind()) };
+    Ok(*dtype)
+}
+
+fn shape(tensor: &Tensor) -> Vec<usize> {
+    tensor.size().iter().map(|&side| side as usize).collect()
+}
+
+/// A tensor's numbers, little-endian, row by row.
+pub(super) fn bytes(tensor: &Tensor) -> Vec<u8> {
     let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
     let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
     tensor.copy_data_u8(&mut bytes, tensor.numel());
-    Ok(Raw { dtype: *dtype, shape: tensor.size().iter().map(|&side| side as usize).collect(), bytes })
+    bytes
 }
 
-/// Reads tensors and the note (`Null` where the file has none).
+/// Reads tensors and the note (`Null` where the file has none). Memory: the tensors, and one of them twice.
 ///
 /// # Errors
 /// Names the file: unreadable, damaged, or a tensor of a kind that is not known.
 pub fn read(path: &Path) -> Result<(BTreeMap<String, Tensor>, Value)> {
-    parse(path, &std::fs::read(path).with_context(|| format!("cannot read '{}'", path.display()))?)
+    let read = || -> Result<_> {
+        let mut file = File::open(path)?;
+        let (places, note) = places(&mut file)?;
+        let one = |(name, located): (String, Located)| {
+            let tensor = read_one(&mut file, &located).with_context(|| format!("tensor '{name}'"))?;
+            Ok((name, tensor))
+        };
+        Ok((places.into_iter().map(one).collect::<Result<_>>()?, note))
+    };
+    read().with_context(|| format!("cannot read '{}'", path.display()))
 }
 
-/// [`read`] for the bytes of the file `path`.
+/// The note of a file alone.
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, Value)> {
-    let damaged = || format!("'{}' is cut short, damaged or no safetensors file", path.display());
-    let stored = SafeTensors::deserialize(bytes).with_context(damaged)?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in stored.iter() {
-        let known = KINDS.iter().find(|(dtype, _)| *dtype == view.dtype());
-        let Some((_, kind)) = known else {
-            bail!("'{}': tensor '{name}' is of kind {:?}, which is not known", path.display(), view.dtype())
-        };
-        let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-        tensors.insert(name.to_owned(), Tensor::from_data_size(view.data(), &shape, *kind));
-    }
-    let (_, metadata) = SafeTensors::read_metadata(bytes).with_context(damaged)?;
-    let note = metadata.metadata().as_ref().and_then(|m| m.get(NOTE)).map_or(Ok(Value::Null), |text| serde_json::from_str(text));
-    Ok((tensors, note.with_context(damaged)?))
+pub(super) fn note(path: &Path) -> Result<Value> {
+    let read = || -> Result<Value> { Ok(places(&mut File::open(path)?)?.1) };
+    read().with_context(|| format!("cannot read '{}'", path.display()))
+}
+
+/// Where the tensors of a safetensors file are, and its note.
+///
+/// # Errors
+/// A damaged file.
+pub(super) fn places(file: &mut File) -> Result<(BTreeMap<String, Located>, Value)> {
+    const DAMAGED: &str = "it is cut short, damaged or no safetensors file";
+    let end = file.seek(SeekFrom::End(0))?;
+    file.rewind()?;
+    let mut source = BufReader::new(file);
+    let mut length = [0; 8];
+    source.read_exact(&mut length).context(DAMAGED)?;
+    let length = u64::from_le_bytes(length);
+    ensure!(length <= MOST_HEADER.min(end - 8), DAMAGED);
+    let mut header = Vec::new();
+    source.take(length).read_to_end(&mut header)?;
+    let header: Metadata = serde_json::from_slice(&header).context(DAMAGED)?;
+    // The tensors fill the rest without a gap: the format's own check of the header, and its end.
+    ensure!(8 + length + header.data_len() as u64 == end, DAMAGED);
+    let places = header.tensors().into_iter().map(|(name, info)| {
+        let (start, stop) = info.data_offsets;
+        (name, Located::rows(info.dtype, &info.shape, 8 + length + start as u64, stop - start))
+    });
+    let places = places.collect();
+    let note = header.metadata().as_ref().and_then(|metadata| metadata.get(NOTE));
+    Ok((places, note.map_or(Ok(Value::Null), |text| serde_json::from_str(text)).context(DAMAGED)?))
+}
+
+/// The tensor at a place of `source`.
+///
+/// # Errors
+/// A kind that is not known, a file that cannot be read.
+pub(super) fn read_one(source: &mut (impl Read + Seek), located: &Located) -> Result<Tensor> {
+    let known = KINDS.iter().find(|(dtype, _)| *dtype == located.dtype);
+    let Some((_, kind)) = known else { bail!("it is of kind {:?}, which is not known", located.dtype) };
+    let shape: Vec<i64> = located.shape.iter().map(|&side| side as i64).collect();
+    Ok(Tensor::f_from_data_size(&located.bytes(source)?, &shape, *kind)?)
 }
 
 #[cfg(test)]
@@ -116,11 +174,16 @@ mod tests {
         let (first, second) = (folder.path().join("1"), folder.path().join("2"));
         write(&first, &tensors, &note).unwrap();
         write(&second, &tensors, &note).unwrap();
-        assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
+        let whole = std::fs::read(&first).unwrap();
+        assert_eq!(whole, std::fs::read(&second).unwrap());
         let (back, read_note) = read(&first).unwrap();
         assert_eq!(
             (back["b"].size(), back["b"].double_value(&[1, 0]), back["a"].int64_value(&[0]), read_note),
             (vec![2, 1], -2.0, 7, note)
         );
+        for end in 0..whole.len() {
+            std::fs::write(&second, &whole[..end]).unwrap();
+            assert!(read(&second).is_err(), "cut at {end}");
+        }
     }
 }

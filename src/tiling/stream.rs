@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use half::f16;
+use image::RgbImage;
 
 use super::shrink::shrink;
 use crate::ground::plan::Plan;
@@ -30,6 +32,10 @@ pub struct TileBatch {
     pub quality: Vec<[f16; 5]>,
     /// Tiles that could not be read: position in the plan, and the reader's reason.
     pub faults: Vec<(usize, String)>,
+    /// Thread seconds that reading and decoding took.
+    pub read: Duration,
+    /// Thread seconds that shrinking and judging the pixels took.
+    pub shrink: Duration,
 }
 
 /// Reads every tile of `plan` and hands them to `consume`, on the calling thread, in batches of `batch_size` tiles of the plan (the
@@ -47,6 +53,21 @@ pub fn for_each_batch(
     plan: &Plan,
     batch_size: usize,
     threads: usize,
+    consume: impl FnMut(TileBatch) -> Result<()>,
+) -> Result<()> {
+    for_each_batch_from(slide, plan, 0, batch_size, threads, consume)
+}
+
+/// [`for_each_batch`] without the first `from` tiles of the plan.
+///
+/// # Errors
+/// As [`for_each_batch`].
+pub fn for_each_batch_from(
+    slide: &dyn Slide,
+    plan: &Plan,
+    from: usize,
+    batch_size: usize,
+    threads: usize,
     mut consume: impl FnMut(TileBatch) -> Result<()>,
 ) -> Result<()> {
     if batch_size == 0 {
@@ -60,7 +81,7 @@ pub fn for_each_batch(
 
     pool.in_place_scope_fifo(|scope| {
         let mut pending: VecDeque<Pending> = VecDeque::new();
-        let mut batches = plan.coords.chunks(batch_size).enumerate();
+        let mut batches = plan.coords[from..].chunks(batch_size).enumerate();
         let outcome = loop {
             while pending.len() <= ahead {
                 let Some((index, coords)) = batches.next() else { break };
@@ -74,7 +95,7 @@ pub fn for_each_batch(
                         }
                     });
                 }
-                pending.push_back(Pending { first: index * batch_size, tiles, of: coords.len() });
+                pending.push_back(Pending { first: from + index * batch_size, tiles, of: coords.len() });
             }
             let Some(next) = pending.pop_front() else { break Ok(()) };
             let tissue = &plan.tissue[next.first..];
@@ -91,10 +112,16 @@ pub fn for_each_batch(
 struct Pending {
     first: usize,
     of: usize,
-    tiles: mpsc::Receiver<(usize, Result<Tile>)>,
+    tiles: mpsc::Receiver<(usize, Result<Timed>)>,
 }
 
-/// What was found at one place.
+/// What was found at one place, and how long reading and shrinking took.
+struct Timed {
+    tile: Tile,
+    read: Duration,
+    shrink: Duration,
+}
+
 enum Tile {
     /// `[P, P, 3]`, and what they look like.
     Pixels(Vec<u8>, Quality),
@@ -107,11 +134,14 @@ impl Pending {
     /// Waits for every tile and puts each in its place.
     fn complete(self, tissue: &[f32]) -> Result<TileBatch> {
         let mut tiles: Vec<Option<Tile>> = (0..self.of).map(|_| None).collect();
+        let mut batch = TileBatch { first: self.first, ..TileBatch::default() };
         for _ in 0..self.of {
             let (slot, tile) = self.tiles.recv().map_err(|_| anyhow!("a decoding thread stopped early"))?;
-            tiles[slot] = Some(tile?);
+            let Timed { tile, read, shrink } = tile?;
+            tiles[slot] = Some(tile);
+            batch.read += read;
+            batch.shrink += shrink;
         }
-        let mut batch = TileBatch { first: self.first, ..TileBatch::default() };
         for (slot, tile) in tiles.into_iter().flatten().enumerate() {
             batch.status.push(match tile {
                 Tile::Pixels(pixels, Quality { blur, pen, whiteness, darkness }) => {
@@ -133,26 +163,39 @@ impl Pending {
 }
 
 /// One tile: read at its level, shrunk to `tile_px` where the window is larger.
-fn tile(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<Tile> {
+fn tile(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<Timed> {
+    let started = Instant::now();
+    let found = read(slide, plan, at);
+    let read = started.elapsed();
+    let tile = match found {
+        Err(without_pixels) => without_pixels,
+        Ok(pixels) => {
+            let side = plan.window.tile_px;
+            let pixels = shrink(Cow::Owned(pixels), Size { width: side, height: side })?.into_owned().into_raw();
+            let quality = Quality::of(&pixels, side as usize, plan.window.mpp_true);
+            Tile::Pixels(pixels, quality)
+        }
+    };
+    Ok(Timed { tile, read, shrink: started.elapsed() - read })
+}
+
+/// The window's pixels, or why there are none.
+fn read(slide: &dyn Slide, plan: &Plan, at: Coord) -> Result<RgbImage, Tile> {
     let window = &plan.window;
     let side = i64::from(window.side_level0_px);
     if let Some((corner, size)) = slide.geometry().bounds {
         let apart = |at: i64, corner: i64, length: u32| at + side <= corner || at >= corner + i64::from(length);
         if apart(at.x, corner.x, size.width) || apart(at.y, corner.y, size.height) {
-            return Ok(Tile::Outside);
+            return Err(Tile::Outside);
         }
     }
-    let pixels = match slide.read_scaled(at, Size { width: window.read_px, height: window.read_px }, window.level, window.decode_scale) {
-        Ok(pixels) => pixels,
-        Err(error) => return Ok(Tile::Unreadable(format!("{error:#}"))),
-    };
+    let size = Size { width: window.read_px, height: window.read_px };
+    let pixels = slide.read_scaled(at, size, window.level, window.decode_scale).map_err(|error| Tile::Unreadable(format!("{error:#}")))?;
     // METHOD: a tile of one colour in every pixel was never scanned: sensors have noise.
     if pixels.as_raw().windows(6).step_by(3).all(|pair| pair[..3] == pair[3..]) {
-        return Ok(Tile::Blank);
+        return Err(Tile::Blank);
     }
-    let pixels = shrink(Cow::Owned(pixels), Size { width: window.tile_px, height: window.tile_px })?.into_owned().into_raw();
-    let quality = Quality::of(&pixels, window.tile_px as usize, window.mpp_true);
-    Ok(Tile::Pixels(pixels, quality))
+    Ok(pixels)
 }
 
 #[cfg(test)]
@@ -161,7 +204,7 @@ mod tests {
     use crate::ground::plan::Window;
     use crate::ground::reader::Reader;
     use crate::ground::units::{Geometry, LevelGeometry, Mpp};
-    use image::{Rgb, RgbImage};
+    use image::Rgb;
 
     /// Pixels tell their place; one place cannot be read; or all is one colour.
     struct Chart(Geometry, Option<Coord>, bool);
@@ -231,6 +274,25 @@ mod tests {
             })
             .unwrap();
             assert_eq!(seen, plan.coords.len());
+        }
+    }
+
+    #[test]
+    fn a_stream_goes_on_where_another_ended() {
+        let (slide, plan) = chart(None, 4);
+        let pixels = |from: usize, batch_size: usize| {
+            let mut pixels = Vec::new();
+            for_each_batch_from(&slide, &plan, from, batch_size, 2, |batch| {
+                assert!(batch.first >= from);
+                pixels.extend(batch.pixels);
+                Ok(())
+            })
+            .unwrap();
+            pixels
+        };
+        let whole = pixels(0, 7);
+        for from in [1, 50, 99, 100] {
+            assert_eq!(pixels(from, 8), whole[48 * from..]);
         }
     }
 

@@ -1,31 +1,59 @@
 #!/usr/bin/env bash
-# The same path on a GPU and on the processor: synthetic slides → tiles → features → both losses → scores.
+# Does a GPU compute what the processor does, and how fast? One JSON, within 9 minutes, without a compiler.
 #
-# Needs no compiler: WSI names a program built elsewhere (stripped), LIBTORCH a CUDA libtorch 2.11.0, for example the folder
-# `torch` of an installed PyTorch of that version. OPENSLIDE_DIR as for set-up.
+#   gpu-check.sh [JSON]         check; JSON is gpu-check.json unless named
+#   gpu-check.sh pack FOLDER    put what it needs into FOLDER: the program without its symbols and OpenSlide, 11 MB as .xz
+#
+# Where it runs, only two things have to be there: a driver, and a CUDA libtorch 2.11.0, which is the folder `torch` of an installed
+# PyTorch of that version (found by itself if python3 has it, else named by LIBTORCH). WSI names the program, DEVICE the device
+# (cuda:0), CIFAR a folder of CIFAR-100 in its binary layout (otherwise images are made up).
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-wsi=${WSI:-$root/target/release/wsi}
-out=${OUT:-$(mktemp -d)}
-device=${DEVICE:-cuda:0}
-[ -x "$wsi" ] || { echo "gpu-check: no program at '$wsi'; build it with ./run setup, or set WSI" >&2; exit 1; }
-: "${LIBTORCH:?set LIBTORCH to a CUDA libtorch 2.11.0}"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$here/../..
+die() { echo "gpu-check: $*" >&2; exit 1; }
+
+pack() {
+  local program=${WSI:-$root/target/release/wsi} openslide=${OPENSLIDE_DIR:-${WSI_CACHE:-$HOME/.cache/wsi}/openslide-4.0.1}
+  [ -x "$program" ] || die "no program at '$program'; build it with ./run setup, or set WSI"
+  mkdir -p "$1"
+  strip -o "$1/wsi" "$program"
+  cp -L "$openslide/lib/libopenslide.so.1" "$1/"
+  xz -f -T0 -3 "$1/wsi" "$1/libopenslide.so.1"
+  cp "$here/gpu-check.sh" "$1/"
+  du -sh "$1" >&2
+}
+
+if [ "${1:-}" = pack ]; then
+  pack "${2:?a folder to pack into}"
+  exit
+fi
+
+json=${1:-gpu-check.json}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# What `pack` made lies beside this script; a checkout has its own program.
+if [ -f "$here/wsi.xz" ]; then
+  for file in wsi libopenslide.so.1; do xz -dc "$here/$file.xz" >"$work/$file"; done
+  chmod +x "$work/wsi"
+  wsi=$work/wsi
+  export LD_LIBRARY_PATH=$work:${LD_LIBRARY_PATH:-}
+else
+  wsi=${WSI:-$root/target/release/wsi}
+fi
+[ -x "$wsi" ] || die "no program at '$wsi'; build it with ./run setup, or set WSI"
+
+if [ -z "${LIBTORCH:-}" ]; then
+  LIBTORCH=$(python3 -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])' 2>/dev/null) ||
+    die "set LIBTORCH to a CUDA libtorch 2.11.0"
+fi
 export LD_LIBRARY_PATH=$LIBTORCH/lib:${OPENSLIDE_DIR:+$OPENSLIDE_DIR/lib:}${LD_LIBRARY_PATH:-}
 
-command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
-"$wsi" synth --out "$out/cohort"
-"$wsi" tile --slides "$out/cohort/slides" --out "$out/tiles"
-weights=()
-[ -f "${WSI_WEIGHTS:-$HOME/.cache/wsi/weights}/efficientnet-lite0.safetensors" ] || weights=(--random-weights)
-for where in cpu "$device"; do
-  "$wsi" extract --slides "$out/cohort/slides" --tiles "$out/tiles" --out "$out/bags-$where" --device "$where" "${weights[@]}"
-  for loss in cross-entropy ncmi; do
-    "$wsi" train --no-probe --data "$out/bags-$where" --labels "$out/cohort/labels.csv" --loss "$loss" --config "$root/configs/ncmi-mil.toml" \
-      --out "$out/train-$loss-$where" --device "$where"
-    "$wsi" probe --train "$out/train-$loss-$where" --data "$out/bags-$where" --labels "$out/cohort/labels.csv" \
-      --out "$out/probe-$loss-$where" --device "$where"
-  done
-done
-grep -h tiles_per_second "$out"/bags-*/run.json
-echo "gpu-check: done on $device"
+more=()
+if card=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1) && [ -n "$card" ]; then
+  more+=(--card "$card")
+fi
+[ -z "${CIFAR:-}" ] || more+=(--cifar "$CIFAR")
+"$wsi" gpu-check --out "$json" --device "${DEVICE:-cuda:0}" "${more[@]}" ${GPU_CHECK_ARGUMENTS:-}
+cat "$json"

@@ -82,7 +82,7 @@ fn step(id: &str, batch: i64, classes: i64) -> Result<Value> {
         .into_iter()
         .map(|name| {
             let store = VarStore::new(Device::Cpu);
-            let encoder = EncoderSettings::named("cifar-resnet50").expect("it is in the list").build(&store.root());
+            let encoder = EncoderSettings::named("cifar-resnet50").expect("it is in the list").build(&store.root())?;
             let objective = Objective::new(name, classes, encoder.width())?;
             let parameters = store.trainable_variables().into_iter().enumerate().map(|(i, p)| (format!("{i:04}"), p)).collect();
             let sgd = OptimizerSettings::Sgd(SgdSettings::default()).build(parameters);

@@ -1,8 +1,8 @@
 //! `./run bench [FAMILY] [--json FILE]`: how fast we are, beside a plain loop over the same libraries in the same run.
 //!
-//! Rows: `{id, ours, reference, unit, ratio, limit_ratio, note}`. The reference is what a short script does with OpenSlide
-//! and libtorch: read a tile, shrink it, collect 32, call the network. `ratio` > 1: we are faster. No physical limit is
-//! measured but for `tile.read.*` (libjpeg-turbo alone); elsewhere `limit_ratio` is null.
+//! Rows: `{id, ours, reference, unit, ratio, limit_ratio, note}`; the note says what the reference is. `ratio` > 1: we are faster.
+//! A physical limit is measured for `tile.read.*` (libjpeg-turbo alone) and `extract.*` (a large matrix product); elsewhere
+//! `limit_ratio` is null.
 #![allow(clippy::print_stdout)] // a benchmark's rows are data
 
 use std::path::Path;
@@ -12,14 +12,12 @@ use anyhow::{Context, Result};
 use image::imageops::{FilterType, resize};
 use serde_json::{Value, json};
 use tch::Device;
-use tch::nn::VarStore;
 use wsi::config::Config;
-use wsi::encoders;
 use wsi::ground::memory;
 use wsi::ground::plan::Plan;
 use wsi::ground::units::Size;
 use wsi::slides::{self, ReaderChoice};
-use wsi::stages::{Machine, Selection, extract, synth, tile};
+use wsi::stages::{Machine, Selection, synth, tile};
 use wsi::store::coords;
 use wsi::synth::CohortSettings;
 use wsi::tiling::stream;
@@ -27,13 +25,14 @@ use wsi::tiling::stream;
 #[allow(dead_code)] // what only the tests ask of it
 mod bigtiff;
 mod bootstrap;
+mod extract;
 mod losses;
 mod mil;
 mod peer;
 mod tile_stage;
 mod tiles;
 
-const REFERENCE_BATCH: usize = 32;
+const BATCH: usize = 32;
 const REPEATS: usize = 3;
 
 fn main() -> Result<()> {
@@ -60,12 +59,13 @@ fn main() -> Result<()> {
     let wanted = |name: &str| family.as_deref().is_none_or(|family| family == name);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut rows = Vec::new();
-    if wanted("tile") || wanted("extract") {
-        rows.extend(slide_rows(wanted("tile"), wanted("extract"), threads)?);
-    }
     if wanted("tile") {
+        rows.push(stream_row(threads)?);
         rows.extend(tile_stage::rows(threads)?);
         rows.extend(tiles::rows()?);
+    }
+    if wanted("extract") {
+        rows.extend(extract::rows(threads)?);
     }
     if wanted("losses") {
         rows.extend(losses::rows(threads)?);
@@ -85,27 +85,6 @@ fn main() -> Result<()> {
         wsi::store::files::write_bytes(Path::new(&file), serde_json::to_string_pretty(&rows)?.as_bytes())?;
     }
     Ok(())
-}
-
-/// Families `tile` and `extract`, on the synthetic cohort.
-fn slide_rows(tile: bool, extract: bool, threads: usize) -> Result<Vec<Value>> {
-    let folder = tempfile::tempdir()?;
-    let cohort = folder.path().join("cohort");
-    let machine = Machine { device: Device::Cpu, threads };
-    let config = Config::load(None, &["extract.random-weights=true".into()])?;
-    synth::run(&CohortSettings::default(), &cohort, &machine)?;
-    let (slides, tiles) = (cohort.join("slides"), folder.path().join("tiles"));
-    let inputs = tile::Inputs { slides: slides.clone(), roi: None, selection: Selection::default() };
-    tile::run(&config, &inputs, &tiles, &machine)?;
-    let plans = plans(&tiles)?;
-    let mut rows = Vec::new();
-    if tile {
-        rows.push(stream_row(&slides, &plans, threads)?);
-    }
-    if extract {
-        rows.push(extract_row(&config, &slides, &tiles, &plans, folder.path(), machine)?);
-    }
-    Ok(rows)
 }
 
 fn plans(tiles: &Path) -> Result<Vec<Plan>> {
@@ -146,46 +125,22 @@ fn plain_tiles(slides: &Path, plan: &Plan, mut consume: impl FnMut(Vec<u8>) -> R
     Ok(())
 }
 
-fn stream_row(slides: &Path, plans: &[Plan], threads: usize) -> Result<Value> {
-    let ours = rate(count(plans), |_| {
+/// Tiles of the synthetic cohort, without a network.
+fn stream_row(threads: usize) -> Result<Value> {
+    let folder = tempfile::tempdir()?;
+    let cohort = folder.path().join("cohort");
+    let machine = Machine { device: Device::Cpu, threads };
+    synth::run(&CohortSettings::default(), &cohort, &machine)?;
+    let (slides, tiles) = (cohort.join("slides"), folder.path().join("tiles"));
+    let inputs = tile::Inputs { slides: slides.clone(), roi: None, selection: Selection::default() };
+    tile::run(&Config::default(), &inputs, &tiles, &machine)?;
+    let plans = plans(&tiles)?;
+    let ours = rate(count(&plans), |_| {
         plans.iter().try_for_each(|plan| {
             let slide = slides::open(&slides.join(&plan.slide_file))?;
-            stream::for_each_batch(slide.as_ref(), plan, REFERENCE_BATCH, threads, |_| Ok(()))
+            stream::for_each_batch(slide.as_ref(), plan, BATCH, threads, |_| Ok(()))
         })
     })?;
-    let reference = rate(count(plans), |_| plans.iter().try_for_each(|plan| plain_tiles(slides, plan, |_| Ok(()))))?;
+    let reference = rate(count(&plans), |_| plans.iter().try_for_each(|plan| plain_tiles(&slides, plan, |_| Ok(()))))?;
     Ok(row("tile.stream.synth", ours, reference, "tiles/s", "reference: one thread, read and shrink tile by tile"))
-}
-
-fn extract_row(config: &Config, slides: &Path, tiles: &Path, plans: &[Plan], folder: &Path, machine: Machine) -> Result<Value> {
-    let inputs = extract::Inputs { slides: slides.to_owned(), tiles: tiles.to_owned(), weights: None, selection: Selection::default() };
-    let ours = rate(count(plans), |repeat| extract::run(config, &inputs, &folder.join(format!("bags-{repeat}")), &machine).map(drop))?;
-
-    tch::set_num_threads(machine.threads as i32);
-    let settings = &config.extract.encoder;
-    let store = VarStore::new(Device::Cpu);
-    let encoder = settings.build(&store.root());
-    let embed = |pixels: &mut Vec<u8>, side: u32| {
-        let tiles = pixels.len() / (side * side * 3) as usize;
-        let _ = tch::no_grad(|| encoder.embed(&encoders::prepare(pixels, tiles, side, &settings.normalisation(), Device::Cpu), false));
-        pixels.clear();
-    };
-    let reference = rate(count(plans), |_| {
-        plans.iter().try_for_each(|plan| {
-            let (mut pixels, side) = (Vec::new(), plan.window.tile_px);
-            plain_tiles(slides, plan, |tile| {
-                pixels.extend(tile);
-                if pixels.len() == REFERENCE_BATCH * (side * side * 3) as usize {
-                    embed(&mut pixels, side);
-                }
-                Ok(())
-            })?;
-            if !pixels.is_empty() {
-                embed(&mut pixels, side);
-            }
-            Ok(())
-        })
-    })?;
-    let note = "reference: read and shrink on one thread, network eager in batches of 32 on all threads, same libtorch";
-    Ok(row(&format!("extract.{}.synth", settings.name()), ours, reference, "tiles/s", note))
 }

@@ -256,3 +256,35 @@ fn a_full_disk_leaves_whole_files_and_says_which_one_was_not_written() {
     assert!(output.status.success(), "{}", self::said(&output));
     assert_eq!(std::fs::read_dir(bags.join("bags")).unwrap().count(), 4);
 }
+
+#[test]
+fn a_disk_that_fills_in_the_middle_of_a_slide_leaves_its_saved_rows_to_go_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::at(folder.path().join("disk")) else {
+        eprintln!("a_disk_that_fills: skipped: this process may not mount a file system");
+        return;
+    };
+    let (file, tiles, whole) = (folder.path().join("x.tif"), folder.path().join("tiles"), folder.path().join("whole"));
+    std::fs::write(&file, slide(1)).unwrap();
+    assert!(tile(&file, &tiles, &["--step-px", "112"]).status.success());
+    let single = ["--set", "extract.dtype=f32", "--batch-size", "8"];
+    assert!(extract(&file, &tiles, &whole, &single).status.success());
+    let bags = disk.0.join("bags");
+    let call = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wsi"));
+        command.args(["extract", "--slides", text(&file), "--tiles", text(&tiles), "--out", text(&bags)]).args(RANDOM).args(single);
+        command.env("WSI_SAVE_EVERY", "0").output().unwrap()
+    };
+    // Room for the first rows, not for all.
+    std::fs::write(disk.0.join("ballast"), vec![1; 180 << 10]).unwrap();
+    let said = refused(&call());
+    assert!(said.contains("x: cannot write") && said.contains("/.x.part'") && said.contains("No space left"), "{said}");
+    assert!(bags.join("bags/.x.part").metadata().unwrap().len() > 8 * 512 * 4, "what was saved stays");
+
+    std::fs::remove_file(disk.0.join("ballast")).unwrap();
+    assert!(Command::new("mount").args(["-o", "remount,size=50m"]).arg(&disk.0).status().unwrap().success());
+    let output = call();
+    assert!(output.status.success() && self::said(&output).contains("x goes on after"), "{}", self::said(&output));
+    assert!(std::fs::read(bags.join("bags/x.h5")).unwrap() == std::fs::read(whole.join("bags/x.h5")).unwrap());
+    assert_eq!(half_written(&bags), Vec::<PathBuf>::new());
+}

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms of each floor, lowest first.
 const FLOORS: [&[&str]; 10] = [
-    &["ground", "registry"],
+    &["ground", "registry", "torch"],
     &["store"],
     &["slides", "tissue", "encoders", "aggregators", "losses", "metrics", "render"],
     &["model", "datasets", "tiling"],
@@ -84,6 +84,7 @@ fn heavy_packages_are_named_in_one_place() {
         ("openslide_rs::", "slides/openslide.rs"),
         ("turbojpeg::", "slides/jpeg_tiles/decode.rs or slides/jpeg.rs"),
         ("clap::", "cli/"),
+        ("torch_sys::", "torch/"),
     ];
     for (_, path) in files() {
         let text = std::fs::read_to_string(&path).unwrap();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::program::{said, wsi};
 
 /// Where the Python packages are, or `None` after saying so.
-fn packages(test: &str) -> Option<PathBuf> {
+pub fn packages(test: &str) -> Option<PathBuf> {
     let found = std::env::var_os("WSI_ORACLE").map(PathBuf::from).filter(|folder| folder.is_dir());
     if found.is_none() {
         eprintln!("{test}: skipped: no Python oracle (`./run test oracle` makes one)");
@@ -16,9 +16,9 @@ fn packages(test: &str) -> Option<PathBuf> {
     found
 }
 
-/// What `bags.py` prints.
-fn python(packages: &Path, verb: &str, layout: &str, root: &Path) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/bags.py");
+/// What a script of `tests/oracle` prints.
+pub fn python(packages: &Path, script: &str, arguments: &[&str]) -> Vec<u8> {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(script);
     let mut path = packages.as_os_str().to_owned();
     if let Some(torch) = std::env::var_os("WSI_BENCH_TORCH") {
         path.push(":");
@@ -27,15 +27,19 @@ fn python(packages: &Path, verb: &str, layout: &str, root: &Path) -> Value {
     // The library path is for our own libtorch; PyTorch brings its own.
     let output = Command::new("python3")
         .args(["-W", "ignore"])
-        .arg(script)
-        .args([verb, layout])
-        .arg(root)
+        .arg(place)
+        .args(arguments)
         .env("PYTHONPATH", path)
         .env_remove("LD_LIBRARY_PATH")
         .output()
         .unwrap();
-    assert!(output.status.success(), "{layout}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    assert!(output.status.success(), "{script} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// What `bags.py` prints.
+fn python_bags(packages: &Path, verb: &str, layout: &str, root: &Path) -> Value {
+    serde_json::from_slice(&python(packages, "bags.py", &[verb, layout, text(root)])).unwrap()
 }
 
 fn text(path: &Path) -> &str {
@@ -69,18 +73,23 @@ fn bags_of_every_layout_come_in_and_go_back_with_their_coordinates() {
     let labels = ["--labels".to_owned(), text(&place("labels.csv")).to_owned()];
     for layout in ["clam", "trident", "stamp", "acmil"] {
         let (made, ours, back) = (place(layout), place(&format!("{layout}-wsi")), place(&format!("{layout}-back")));
-        let wanted = python(&packages, "make", layout, &made);
+        let wanted = python_bags(&packages, "make", layout, &made);
         convert(&made, "wsi", &ours, &GIVEN);
-        let read = python(&packages, "dump", "wsi", &ours);
+        let read = python_bags(&packages, "dump", "wsi", &ours);
         same(&wanted, &read, &["coords", "features", "side"], &format!("{layout} → wsi"));
         assert!(read.as_object().unwrap().values().all(|bag| bag["encoder"] == "oracle-vit"));
         for other in ["clam", "trident", "stamp", "acmil"] {
             let out = place(&format!("{layout}-wsi-{other}"));
             convert(&ours, other, &out, &[&labels[0], &labels[1]]);
-            same(&wanted, &python(&packages, "dump", other, &out), &["coords", "features", "side"], &format!("{layout} → wsi → {other}"));
+            same(
+                &wanted,
+                &python_bags(&packages, "dump", other, &out),
+                &["coords", "features", "side"],
+                &format!("{layout} → wsi → {other}"),
+            );
         }
         convert(&place(&format!("{layout}-wsi-{layout}")), "wsi", &back, &GIVEN);
-        same(&wanted, &python(&packages, "dump", "wsi", &back), &["coords", "features", "side"], &format!("{layout} there and back"));
+        same(&wanted, &python_bags(&packages, "dump", "wsi", &back), &["coords", "features", "side"], &format!("{layout} there and back"));
     }
 }
 
@@ -89,12 +98,12 @@ fn atlaspatch_is_read_and_its_encoder_chosen() {
     let Some(packages) = packages("atlaspatch") else { return };
     let folder = tempfile::tempdir().unwrap();
     let (made, ours) = (folder.path().join("made"), folder.path().join("ours"));
-    let wanted = python(&packages, "make", "atlaspatch", &made);
+    let wanted = python_bags(&packages, "make", "atlaspatch", &made);
     let unclear = wsi(["bags", "convert", text(&made), "--to", "wsi", "--out", text(&ours), "--slide-mpp", "0.2499"]);
     assert!(unclear.status.code() == Some(1) && said(&unclear).contains("choose one with --encoder-name"), "{}", said(&unclear));
     std::fs::remove_dir_all(&ours).ok();
     convert(&made, "wsi", &ours, &["--slide-mpp", "0.2499", "--encoder-name", "oracle-vit"]);
-    same(&wanted, &python(&packages, "dump", "wsi", &ours), &["coords", "features", "side"], "atlaspatch → wsi");
+    same(&wanted, &python_bags(&packages, "dump", "wsi", &ours), &["coords", "features", "side"], "atlaspatch → wsi");
     let refused = wsi(["bags", "convert", text(&ours), "--to", "atlaspatch", "--out", text(&folder.path().join("x"))]);
     assert!(said(&refused).contains("read only"), "{}", said(&refused));
 }
@@ -112,8 +121,8 @@ fn what_tile_and_extract_write_opens_in_python() {
     let random = ["--encoder", "resnet18", "--random-weights", "--device", "cpu"];
     let extracted = wsi([&["extract", "--slides", text(&slides), "--tiles", text(&tiles), "--out", text(&bags)], &random[..]].concat());
     assert!(extracted.status.success(), "{}", said(&extracted));
-    let patches = python(&packages, "dump", "patches", &tiles);
-    let read = python(&packages, "dump", "wsi", &bags);
+    let patches = python_bags(&packages, "dump", "patches", &tiles);
+    let read = python_bags(&packages, "dump", "wsi", &bags);
     same(&patches, &read, &["coords", "side"], "tile and extract");
     assert_eq!(read["x"]["encoder"], "resnet18");
     let bag = wsi::store::bag::read(&bags.join("bags/x.h5")).unwrap();

@@ -16,62 +16,13 @@ mod trident;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, bail, ensure};
-use half::f16;
+use anyhow::{Result, anyhow, ensure};
 
 use crate::ground::units::{Coord, Mpp, Size};
 use crate::store::bag::{Fault, Header};
 
+pub use super::values::Values;
 pub use lint::{Severity, Violation, lint};
-
-/// Feature vectors, `[N,D]` row by row, in the precision that they were stored in.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Values {
-    /// Half precision.
-    Half(Vec<f16>),
-    /// Single precision.
-    Single(Vec<f32>),
-}
-
-impl Values {
-    /// N·D
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Half(values) => values.len(),
-            Self::Single(values) => values.len(),
-        }
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// As single precision, which holds every half exactly.
-    pub fn to_single(&self) -> Vec<f32> {
-        match self {
-            Self::Half(values) => values.iter().map(|value| value.to_f32()).collect(),
-            Self::Single(values) => values.clone(),
-        }
-    }
-
-    /// As half precision, and the largest relative error of the numbers that half precision holds in full.
-    ///
-    /// # Errors
-    /// A number that half precision cannot hold.
-    pub fn to_half(&self) -> Result<(Vec<f16>, f32)> {
-        let single = match self {
-            Self::Half(values) => return Ok((values.clone(), 0.0)),
-            Self::Single(values) => values,
-        };
-        let half: Vec<f16> = single.iter().map(|&value| f16::from_f32(value)).collect();
-        if let Some(at) = half.iter().position(|value| !value.is_finite()) {
-            bail!("a feature is {}, which half precision cannot hold; scale the features, or keep them in single precision", single[at]);
-        }
-        let normal = single.iter().zip(&half).filter(|(value, _)| value.abs() >= f16::MIN_POSITIVE.to_f32());
-        Ok((half.clone(), normal.map(|(value, half)| ((half.to_f32() - value) / value).abs()).fold(0.0, f32::max)))
-    }
-}
 
 /// What is known of a bag, whoever wrote it; `None` where its layout does not say it.
 #[derive(Debug, Clone, PartialEq)]

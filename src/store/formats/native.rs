@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Exchange, Format, Given, Values, Writer, first_h5, hdf, missing, stems};
 use crate::ground::plan::{Plan, Window};
 use crate::ground::reader::Reader;
-use crate::store::bag::{self, Features, Origin};
+use crate::store::bag::{self, Origin};
 
 pub(super) struct Native;
 
@@ -25,13 +25,15 @@ impl Format for Native {
     }
 
     fn read(&self, root: &Path, id: &str, _: &Given) -> Result<Exchange> {
-        let bag = bag::read(&bag::folder(root).join(format!("{id}.h5")))?;
+        let path = bag::folder(root).join(format!("{id}.h5"));
+        let bag = bag::read(&path)?;
+        let single = bag::read_single(&path)?;
         let header = bag.header;
         let of = |get: fn(&bag::Header) -> u32| header.as_ref().map(get);
         Ok(Exchange {
             id: id.to_owned(),
             width: bag.features.width,
-            values: Values::Half(bag.features.values),
+            values: single.map_or(Values::Half(bag.features.values), Values::Single),
             coords: bag.coords,
             encoder: header.as_ref().map(|header| header.origin.encoder.clone()),
             mpp: header.as_ref().map(|header| header.mpp),
@@ -60,27 +62,27 @@ struct NativeWriter {
 
 impl Writer for NativeWriter {
     fn add(&mut self, bag: &Exchange) -> Result<()> {
-        let (values, error) = bag.values.to_half()?;
-        if error > 0.0 {
-            tracing::info!("{}: single precision became half, largest relative error {error:.1e}", bag.id);
-        }
+        // Our own bags stay what their owner chose; what other programs store becomes half, as training reads it.
+        let values = if bag.header.is_some() { bag.values.clone() } else { half(bag)? };
         let plan = plan(bag)?;
         let origin = match &bag.header {
             Some(header) => header.origin.clone(),
             None => Origin { encoder: missing(bag.encoder.clone(), "encoder", "--encoder-name")?, weights: "external".to_owned() },
         };
-        bag::write(
-            &self.bags.join(format!("{}.h5", bag.id)),
-            &plan,
-            &Features { values, tiles: bag.tiles(), width: bag.width },
-            &origin,
-            None,
-        )
+        bag::write_values(&self.bags.join(format!("{}.h5", bag.id)), &plan, &values, bag.width, &origin, None)
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
         Ok(())
     }
+}
+
+fn half(bag: &Exchange) -> Result<Values> {
+    let (values, error) = bag.values.to_half()?;
+    if error > 0.0 {
+        tracing::info!("{}: single precision became half, largest relative error {error:.1e}", bag.id);
+    }
+    Ok(Values::Half(values))
 }
 
 /// A plan of the tiles, as far as it is known: read from level 0, as large as their footprint.

@@ -3,6 +3,7 @@
 //! The container is a zip of stored entries: a pickle that rebuilds one tensor from storage 0, the storage's bytes, the version and
 //! the byte order. PyTorch wants the storage on a boundary of 64 bytes, which a padded extra field gives.
 
+use std::fs::File;
 use std::io::{Cursor, Write};
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::Values;
-use crate::store::{checkpoint, files};
+use crate::store::{checkpoint, files, tensors};
 
 const ALIGNMENT: u16 = 64;
 
@@ -82,9 +83,10 @@ fn pickle(storage: &str, elements: usize, rows: usize, width: usize) -> Vec<u8> 
 /// # Errors
 /// A damaged file, another content; without the file's path.
 pub(super) fn read(path: &Path) -> Result<(Values, usize)> {
-    let bytes = std::fs::read(path).map_err(|error| anyhow!("cannot read it: {}", error.kind()))?;
-    let mut tensors = checkpoint::read(&bytes).context("it is no file of torch.save")?;
-    let Some(tensor) = tensors.remove("").filter(|_| tensors.is_empty()) else { bail!("it holds no tensor, or more than one") };
+    let mut file = File::open(path).map_err(|error| anyhow!("cannot read it: {}", error.kind()))?;
+    let mut tensors = checkpoint::open(&mut file).context("it is no file of torch.save")?.tensors;
+    let Some(located) = tensors.remove("").filter(|_| tensors.is_empty()) else { bail!("it holds no tensor, or more than one") };
+    let tensor = tensors::read_one(&mut file, &located).context("it is no file of torch.save")?;
     let &[rows, width] = &tensor.size()[..] else { bail!("its features have the shape {:?} instead of [N, D]", tensor.size()) };
     let flat = tensor.reshape([rows * width]);
     let values = match tensor.kind() {

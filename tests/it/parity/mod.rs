@@ -7,4 +7,6 @@ mod aggregators;
 mod encoders;
 mod losses;
 mod metrics;
+mod preprocessing;
 mod train_step;
+mod vit;

@@ -25,7 +25,7 @@ struct Start {
 impl Start {
     fn new(case: &Case, settings: &EncoderSettings) -> Self {
         let store = VarStore::new(Device::Cpu);
-        let encoder = settings.build(&store.root());
+        let encoder = settings.build(&store.root()).unwrap();
         let state: BTreeMap<String, Tensor> = case.state().into_iter().collect();
         for name in ["weight", "bias"] {
             let _variable = (store.root() / "fc").zeros(name, &state[&format!("fc.{name}")].size());

@@ -1,29 +1,34 @@
 //! `extract`: tiles become feature vectors, one bag a slide. Threads decode ahead while the network works; bags are whole.
 //!
-//! A bag that is there is kept, so that an interrupted call continues; the same slides, tiles and weights give the same
-//! bytes whether it was interrupted or not.
+//! A bag that is there is kept, and the rows of the slide in work are saved every so often, so that an interrupted call continues where it
+//! was; the same slides, tiles and weights give the same bytes whether it was interrupted or not.
+
+mod account;
+pub(super) mod embed;
+mod pipeline;
+mod source;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
+use tch::Kind;
 
+use self::account::Account;
+use self::embed::Embedder;
+use self::pipeline::Extraction;
 use super::frozen::{self, Frozen};
 use super::{Machine, Selection, on_one_line, write_failed};
 use crate::config::{Config, ExtractSettings};
-use crate::ground::interrupt::{self, Interrupted};
-use crate::ground::plan::Plan;
 use crate::ground::progress::Progress;
-use crate::ground::share;
 use crate::ground::tile_status::StatusCounts;
-use crate::slides::{self, SlideFile};
-use crate::store::bag::{self, Features, Seen};
+use crate::slides::SlideFile;
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
 use crate::store::{coords, digest};
-use crate::tiling::stream;
+use crate::torch::autocast::exact_single;
 
 /// What `extract` reads.
 pub struct Inputs {
@@ -46,31 +51,30 @@ struct Planned {
     content: serde_json::Value,
 }
 
-/// A bag that is there.
-struct Bagged {
-    /// What became of its tiles.
-    tiles: StatusCounts,
-    /// How many of them were embedded by this call.
-    embedded: usize,
-}
-
 /// Writes a bag for every tiled slide that has none yet. A slide that fails is named in the summary and stops no other.
 ///
 /// Outputs in `out`: `bags/<id>.h5`, `slides.csv`, and `failed.csv` where a slide failed. A call for a share of the slides leaves the
 /// tables to the call for the whole.
 ///
-/// Memory: one slide at a time, with its features (2·N·D bytes), what `tiling::stream` holds, and the network.
+/// Memory: the network; the features of three slides at most (each 2·N·D bytes, twice that in single precision): the one in work, one that
+/// waits for the disk and one being written; the tiles that `tiling::stream` reads ahead and five batches more; the reader's caches of
+/// two open slides.
 ///
 /// # Errors
 /// Wrong settings, missing or wrong weights, a tile run that is not finished, a folder that cannot be written, an interruption.
 pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> Result<Summary> {
     let settings = &config.extract;
-    ensure!(settings.batch_size > 0, "extract.batch-size is 0; it wants at least one tile");
     ensure!(
         (0.0..=1.0).contains(&settings.max_bad_tiles),
         "extract.max-bad-tiles is {}; it wants a share from 0 to 1",
         settings.max_bad_tiles
     );
+    // METHOD: on a GPU half precision; features of the published encoders differ by less than their own storage rounds.
+    let kind = settings.precision.kind(machine.device, settings.encoder.gpu_precision.kind())?;
+    if kind == Kind::Float {
+        exact_single()?;
+    }
+    let save_every = super::train::save_every()?;
     let (planned, tiles_digest) = plans(inputs)?;
     let network = Frozen::new(config, inputs.weights.as_deref(), machine)?;
     let slides: BTreeMap<String, SlideFile> =
@@ -88,45 +92,64 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let planned: Vec<Planned> =
         planned.into_iter().enumerate().filter(|(position, _)| shard.holds(*position)).map(|(_, plan)| plan).collect();
     let progress = Progress::new("tiles", planned.iter().map(|plan| plan.tiles).sum());
-    let started = Instant::now();
-    let mut embedded = 0;
+    let account = Account::new(machine.threads, machine.device.is_cuda());
+    let wanted = batch_size(settings, machine);
+    let embedder = Embedder::new(&network, wanted, kind, settings.dtype);
+    let work = Extraction {
+        run: &run,
+        settings,
+        frozen: &network,
+        kind,
+        batch_size: embedder.whole_groups(wanted),
+        threads: machine.threads,
+        save_every,
+    };
+    let jobs: Vec<_> = planned.iter().map(|plan| (plan, slides.get(&plan.id))).collect();
+    let outcomes = pipeline::extract(&work, &jobs, &embedder, &account, &progress);
+    progress.finish();
     let (mut bags, mut failed) = (BTreeMap::new(), BTreeMap::new());
-    for plan in &planned {
-        interrupt::check()?;
-        match extract(&run, plan, slides.get(&plan.id), &network, settings, machine.threads, &progress) {
-            Ok(bag) => {
-                embedded += bag.embedded;
-                bags.insert(plan.id.clone(), bag);
-            }
-            Err(error) if error.is::<Interrupted>() => return Err(error),
-            Err(error) => {
-                let reason = format!("{error:#}");
-                let reason = slides.get(&plan.id).map_or_else(|| reason.clone(), |slide| slide.disguise(&reason));
-                failed.insert(plan.id.clone(), on_one_line(&reason));
-            }
+    for (index, outcome) in outcomes? {
+        let (plan, slide) = jobs[index];
+        match outcome {
+            Ok(tiles) => drop(bags.insert(plan.id.clone(), tiles)),
+            Err(error) => drop(failed.insert(plan.id.clone(), on_one_line(&source::disguised(slide, &format!("{error:#}"))))),
         }
     }
-    progress.finish();
 
-    let tiles_per_second = (embedded as f64 / started.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     let figures = json!({
         "slides": planned.len(),
         "done": bags.len(),
-        "tiles": bags.values().map(|bag| bag.tiles.ok).sum::<usize>(),
-        "tiles_unreadable": bags.values().map(|bag| bag.tiles.unreadable).sum::<usize>(),
-        "tiles_per_second": tiles_per_second,
+        "tiles": bags.values().map(|tiles| tiles.ok).sum::<usize>(),
+        "tiles_unreadable": bags.values().map(|tiles| tiles.unreadable).sum::<usize>(),
+        "tiles_embedded": account.tiles(),
+        "tiles_per_second": account.rate(),
+        "precision": format!("{kind:?}").to_lowercase(),
         "encoder": network.origin.encoder,
         "weights": network.origin.weights,
         "width": network.width,
+        "time": account.figures(),
     });
+    tracing::info!("extract: {} of {} slides, {}", bags.len(), planned.len(), account.line());
     if !shard.is_whole() {
         tracing::info!("extract: {} of {} slides of share {shard}; finish with the same call without --shard", bags.len(), planned.len());
         return run.leave(figures, failed);
     }
-    write_table(&run.path("slides.csv"), &planned, network.width, &bags, &failed)?;
-    write_failed(&run, &failed)?;
-    tracing::info!("extract: {} of {} slides, {embedded} tiles at {tiles_per_second}/s", bags.len(), planned.len());
-    run.finish(figures, failed)
+    let close = || {
+        write_table(&run.path("slides.csv"), &planned, network.width, &bags, &failed)?;
+        write_failed(&run, &failed)?;
+        run.finish(figures, failed.clone())
+    };
+    // A disk without room for a slide's rows may have none for the tables that would say so.
+    close().map_err(|error| if failed.is_empty() { error } else { error.context(format!("slides failed:\n{}", super::list(&failed))) })
+}
+
+/// Tiles that the device is given at once where the settings leave it open.
+pub(super) fn batch_size(settings: &ExtractSettings, machine: &Machine) -> usize {
+    match settings.batch_size {
+        0 if machine.device.is_cuda() => 256,
+        0 => (8 * machine.threads).max(32), // enough for every thread not to wait long for the last
+        given => given,
+    }
 }
 
 /// What identifies an extract run: the settings, every square of every slide, the weights.
@@ -140,6 +163,9 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
 
 fn recipe_from(config: &Config, tiles: String, weights: String) -> Recipe {
     let mut settings = json!({ "extract": config.extract });
+    settings["extract"]["encoder"] = config.extract.encoder.identity();
+    // A matter of the machine: whoever runs out of memory goes on with less.
+    settings["extract"].as_object_mut().map(|settings| settings.remove("batch-size"));
     if config.extract.random_weights {
         settings["seed"] = json!(config.seed);
     }
@@ -170,96 +196,16 @@ fn plans(inputs: &Inputs) -> Result<(Vec<Planned>, String)> {
     Ok((planned, digest))
 }
 
-/// Extracts one slide, unless its bag is there already.
-fn extract(
-    run: &Run,
-    planned: &Planned,
-    slide: Option<&SlideFile>,
-    network: &Frozen,
-    settings: &ExtractSettings,
-    threads: usize,
-    progress: &Progress,
-) -> Result<Bagged> {
-    let path = run.path(&format!("bags/{}.h5", planned.id));
-    if path.exists() {
-        let bag = bag::read(&path)?;
-        progress.add(planned.tiles, &planned.id);
-        let all = StatusCounts { ok: bag.features.tiles, ..StatusCounts::default() };
-        return Ok(Bagged { tiles: bag.header.and_then(|header| header.status).unwrap_or(all), embedded: 0 });
-    }
-    let plan = coords::read(&planned.path)?;
-    let file = slide.ok_or_else(|| anyhow!("'{}' is not among the slides; give the --slides that were tiled", plan.slide_file))?;
-    ensure!(
-        digest::files_fast(file.files())? == plan.slide_digest,
-        "'{}' is not the file that was tiled; tile the slides again",
-        plan.slide_file
-    );
-    ensure!(
-        settings.resize || plan.window.tile_px == network.input_px,
-        "its tiles are {} px, {} wants {}; tile with --tile-px {}, or allow --resize",
-        plan.window.tile_px,
-        network.origin.encoder,
-        network.input_px,
-        network.input_px
-    );
-    let slide = slides::open_with(&file.path, plan.window.reader.into())?;
-    let mut values = Vec::with_capacity(plan.coords.len() * network.width);
-    let mut seen = Seen { status: Vec::with_capacity(plan.coords.len()), quality: Vec::new() };
-    let mut faults = Vec::new();
-    let read = stream::for_each_batch(slide.as_ref(), &plan, settings.batch_size, threads, |batch| {
-        interrupt::check()?;
-        values.extend(network.embed(&batch)?);
-        progress.add(batch.status.len(), &plan.slide_id);
-        seen.status.extend(batch.status);
-        seen.quality.extend(batch.quality);
-        faults.extend(batch.faults);
-        within_budget(&faults, &plan, settings.max_bad_tiles)
-    });
-    for (position, reason) in &faults {
-        let at = plan.coords[*position];
-        run.log("unreadable", json!({"slide": plan.slide_id, "x": at.x, "y": at.y, "reason": file.disguise(reason)}))?;
-    }
-    read?;
-    let tiles = StatusCounts::of(&seen.status);
-    ensure!(
-        tiles.ok > 0,
-        "none of its {} tiles has pixels to embed: {} unreadable, {} outside the scanned area, {} of one colour; look at its thumbnail",
-        plan.coords.len(),
-        tiles.unreadable,
-        tiles.outside,
-        tiles.blank
-    );
-    bag::write(&path, &plan, &Features { values, tiles: tiles.ok, width: network.width }, &network.origin, Some(&seen))?;
-    Ok(Bagged { tiles, embedded: tiles.ok })
-}
-
-/// # Errors
-/// More tiles are unreadable than the share that is allowed; names the first.
-fn within_budget(faults: &[(usize, String)], plan: &Plan, share: f64) -> Result<()> {
-    let allowed = share::allowed(share, plan.coords.len());
-    match faults {
-        [(_, reason), ..] if faults.len() > allowed => bail!(
-            "{} or more of its {} tiles cannot be read, {allowed} are allowed (--max-bad-tiles {}); the first: {reason}",
-            faults.len(),
-            plan.coords.len(),
-            share::percent(share)
-        ),
-        _ => Ok(()),
-    }
-}
-
 fn write_table(
     path: &Path,
     planned: &[Planned],
     width: usize,
-    bags: &BTreeMap<String, Bagged>,
+    bags: &BTreeMap<String, StatusCounts>,
     failed: &BTreeMap<String, String>,
 ) -> Result<()> {
     let status = |plan: &Planned| if failed.contains_key(&plan.id) { "failed" } else { "done" }.to_owned();
     let reason = |plan: &Planned| failed.get(&plan.id).cloned().unwrap_or_default();
-    let count = |of: fn(&StatusCounts) -> usize| {
-        Cells::Whole(planned.iter().map(|plan| bags.get(&plan.id).map_or(0, |bag| of(&bag.tiles)) as i64).collect())
-    };
+    let count = |of: fn(&StatusCounts) -> usize| Cells::Whole(planned.iter().map(|plan| bags.get(&plan.id).map_or(0, of) as i64).collect());
     table::write(
         path,
         vec![
