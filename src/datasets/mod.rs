@@ -12,11 +12,12 @@ use crate::ground::seed;
 use crate::ground::tile_filter::TileFilter;
 use crate::store::bag;
 
-mod augment;
+pub mod augment;
 pub mod bags;
 pub mod cifar;
 pub mod classic;
 pub mod cohort;
+pub mod image_folder;
 pub mod leaks;
 pub mod mnist_bags;
 mod padding;
@@ -32,6 +33,8 @@ pub enum DataKind {
     Bags,
     /// CIFAR-100, binary layout.
     Cifar100,
+    /// Photographs in class folders: ImageNet, or any folder of that layout.
+    ImageFolder,
     /// One of the classic MIL sets, chosen in `[train.classic]`.
     ClassicMil,
     /// Bags of handwritten digits, drawn as `[train.mnist-bags]` says.
@@ -41,7 +44,7 @@ pub enum DataKind {
 impl DataKind {
     /// Whether a sample is one image.
     pub fn is_images(self) -> bool {
-        matches!(self, Self::Cifar100)
+        matches!(self, Self::Cifar100 | Self::ImageFolder)
     }
 }
 
@@ -55,6 +58,8 @@ pub struct Wanted<'a> {
     pub tiles: TileFilter,
     /// `[train.classic]`
     pub classic: &'a classic::ClassicSettings,
+    /// `[train.image-folder]`
+    pub image_folder: &'a image_folder::ImageFolderSettings,
     /// `[train.mnist-bags]`
     pub mnist_bags: &'a mnist_bags::MnistBagsSettings,
     /// The run's seed.
@@ -132,6 +137,7 @@ pub fn open(wanted: &Wanted, data: &Path, labels: Option<&Path>) -> Result<Box<d
             )?)
         }
         DataKind::Cifar100 => Box::new(cifar::Cifar::read(data)?),
+        DataKind::ImageFolder => Box::new(image_folder::ImageFolder::read(data, wanted.image_folder)?),
         DataKind::ClassicMil => Box::new(classic::Classic::read(&wanted.classic.file(data))?),
         DataKind::MnistBags => Box::new(mnist_bags::MnistBags::read(data, wanted.mnist_bags, wanted.seed)?),
     })

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use tch::nn::VarStore;
 use tch::{Device, Tensor};
 
-use crate::datasets::Dataset;
 use crate::datasets::split::{TrainRows, ValidRows};
+use crate::datasets::{DataKind, Dataset, cifar};
 use crate::ground::batch::Input;
 use crate::ground::seed;
 use crate::losses::{Loss, LossSettings, Site};
@@ -29,12 +29,14 @@ pub mod select;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TrainSettings {
-    /// What is trained on: `bags`, `cifar100`, `classic-mil` or `mnist-bags`.
-    pub data: crate::datasets::DataKind,
+    /// What is trained on: `bags`, `cifar100`, `image-folder`, `classic-mil` or `mnist-bags`.
+    pub data: DataKind,
     /// Which tiles of a bag are used, by their quality, for `bags`.
     pub tiles: crate::ground::tile_filter::TileFilter,
     /// Which of the classic sets, for `classic-mil`.
     pub classic: crate::datasets::classic::ClassicSettings,
+    /// How photographs are seen, for `image-folder`.
+    pub image_folder: crate::datasets::image_folder::ImageFolderSettings,
     /// How bags of digits are drawn, for `mnist-bags`.
     pub mnist_bags: crate::datasets::mnist_bags::MnistBagsSettings,
     /// Passes over the training set; 0 keeps the initial model, as a control.
@@ -76,9 +78,10 @@ pub struct TrainSettings {
 impl Default for TrainSettings {
     fn default() -> Self {
         Self {
-            data: crate::datasets::DataKind::Bags,
+            data: DataKind::Bags,
             tiles: crate::ground::tile_filter::TileFilter::default(),
             classic: crate::datasets::classic::ClassicSettings::default(),
+            image_folder: crate::datasets::image_folder::ImageFolderSettings::default(),
             mnist_bags: crate::datasets::mnist_bags::MnistBagsSettings::default(),
             epochs: 50,
             batch_size: 8,
@@ -96,6 +99,17 @@ impl Default for TrainSettings {
             loss: LossSettings::default(),
             optimizer: optimizers::OptimizerSettings::default(),
             schedule: schedule::ScheduleSettings::default(),
+        }
+    }
+}
+
+impl TrainSettings {
+    /// Sides of the images that a model sees, pixels; none for bags, and for bags of digits, which the model knows itself.
+    fn image_sides(&self) -> Vec<u32> {
+        match self.data {
+            DataKind::Cifar100 => vec![cifar::SIDE as u32],
+            DataKind::ImageFolder => vec![self.image_folder.train_px, self.image_folder.test_px],
+            DataKind::Bags | DataKind::ClassicMil | DataKind::MnistBags => Vec::new(),
         }
     }
 }
@@ -132,6 +146,9 @@ impl Learner {
     pub fn new(settings: &TrainSettings, input: Input, classes: usize, seed: u64, device: Device) -> Result<Self> {
         ensure!(settings.batch_size > 0, "train.batch-size must be at least 1");
         ensure!(settings.accumulate > 0, "train.accumulate must be at least 1");
+        for side in settings.image_sides() {
+            settings.model.encoder.check(side)?;
+        }
         seed::seed_torch(seed, "initial-weights");
         let variables = VarStore::new(device);
         let model = Model::new(&settings.model, input, settings.loss.head(), classes as i64, &(variables.root() / "model"))?;

@@ -1,7 +1,7 @@
 //! What `train` and `probe` both open: the dataset, its digest and its split.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -34,6 +34,7 @@ impl Data {
             cohort: &config.cohort,
             tiles: train.tiles,
             classic: &train.classic,
+            image_folder: &train.image_folder,
             mnist_bags: &train.mnist_bags,
             seed: config.seed,
         };
@@ -67,6 +68,7 @@ impl Data {
                 None => listing(&self.data)?,
             },
             DataKind::Cifar100 => of_files(&["train.bin", "test.bin"].map(|name| self.data.join(name)))?,
+            DataKind::ImageFolder => digest::settings(&tree(&self.data, 3)?)?,
             DataKind::MnistBags => of_files(&mnist_bags::files(&self.data))?,
             DataKind::ClassicMil => digest::file(&config.train.classic.file(&self.data))?[..8].to_owned(),
         };
@@ -87,13 +89,20 @@ fn of_files(paths: &[PathBuf]) -> Result<String> {
 }
 
 /// Digest of a folder that is no run of ours: names and sizes.
-fn listing(folder: &std::path::Path) -> Result<String> {
+fn listing(folder: &Path) -> Result<String> {
+    digest::settings(&tree(folder, 1)?)
+}
+
+/// Names and sizes of what is in a folder, sorted, and of what is in its folders, `depth` folders deep.
+fn tree(folder: &Path, depth: usize) -> Result<serde_json::Value> {
     let context = || format!("cannot read the folder '{}'", folder.display());
-    let mut files = Vec::new();
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(context)? {
         let entry = entry.with_context(context)?;
-        files.push((entry.file_name().to_string_lossy().into_owned(), entry.metadata().with_context(context)?.len()));
+        let inside = depth > 1 && entry.file_type().with_context(context)?.is_dir();
+        let what = if inside { tree(&entry.path(), depth - 1)? } else { json!(entry.metadata().with_context(context)?.len()) };
+        found.push((entry.file_name().to_string_lossy().into_owned(), what));
     }
-    files.sort();
-    digest::settings(&json!(files))
+    found.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok(json!(found))
 }

@@ -132,7 +132,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         parts: split.counts(dataset),
         labels: labels_in_words(&trained.cohort),
         loss: trained.train.loss.name().to_owned(),
-        aggregator: if trained.train.data == DataKind::Cifar100 { "none" } else { trained.train.model.aggregator.name() }.to_owned(),
+        aggregator: if trained.train.data.is_images() { "none" } else { trained.train.model.aggregator.name() }.to_owned(),
         encoder: encoder(&trained, &inputs.data)?,
         epochs: trained.train.epochs,
         checkpoint: checkpoint.to_owned(),
@@ -219,7 +219,7 @@ fn encoder(trained: &Config, data: &Data) -> Result<String> {
             let summary = run::summary(&data.data)?;
             summary.and_then(|s| s.figures["encoder"].as_str().map(str::to_owned)).unwrap_or_else(|| "unknown".into())
         }
-        DataKind::Cifar100 | DataKind::MnistBags => trained.train.model.encoder.name().to_owned(),
+        DataKind::Cifar100 | DataKind::ImageFolder | DataKind::MnistBags => trained.train.model.encoder.name().to_owned(),
         DataKind::ClassicMil => trained.train.classic.set.name().to_owned(),
     })
 }

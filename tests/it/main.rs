@@ -18,6 +18,7 @@ mod faults;
 mod formats;
 mod gpu_check;
 mod house;
+mod image_folder;
 mod leaks;
 mod losses;
 mod ncmi;

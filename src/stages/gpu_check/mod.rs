@@ -99,7 +99,7 @@ fn checks<'a>(bench: &'a Bench) -> Vec<(String, Check<'a>)> {
 impl Bench<'_> {
     /// Synthetic slides, tiled without overlap, all of them and the first alone, and the first one densely.
     fn slides(&self) -> Result<()> {
-        synth::run(&CohortSettings::Demo(DemoSettings { slides_per_class: 4, seed: 0 }), &self.folder.join("cohort"), self.machine)?;
+        synth::run(&CohortSettings::Demo(DemoSettings { slides_per_class: 8, seed: 0 }), &self.folder.join("cohort"), self.machine)?;
         self.tile("tiles", &self.folder.join("cohort/slides"), 0)?;
         self.tile("first", &self.first_slide()?, 0)?;
         self.tile("dense", &self.first_slide()?, self.settings.step_px)

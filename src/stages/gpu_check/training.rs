@@ -77,7 +77,7 @@ pub(super) fn bags(bench: &Bench, loss: &str) -> Result<Value> {
     };
     let settings = ["extract.encoder.name=resnet18", "extract.random-weights=true"].map(str::to_owned);
     crate::stages::complete(extract::run(&Config::load(None, &settings)?, &inputs, &extracted, bench.machine)?)?;
-    let config = config(loss, &["train.batch-size=4", "split.folds=2"])?;
+    let config = config(loss, &["train.batch-size=4"])?;
     let data = Data { data: extracted, labels: Some(bench.folder.join("cohort/labels.csv")), split: None };
     let (dataset, _) = data.open(&config)?;
     compare(bench, &config, dataset.as_ref())

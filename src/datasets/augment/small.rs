@@ -1,4 +1,4 @@
-//! Random changes of small training images: crop after padding, mirror, rotation. Source: the released NCMI code (methods §7.1).
+//! Small images (CIFAR): crop after padding, mirror, rotation. Source: the released NCMI code (methods §7.1).
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ const LARGEST_ANGLE_DEGREES: f64 = 15.0;
 /// Crop of a zero-padded image, mirror with probability ½, rotation by up to ±15° (nearest neighbour, zeros outside).
 ///
 /// `image`: 3 planes of `side`² bytes.
-pub(super) fn crop_flip_rotate(image: &[u8], side: usize, mut random: ChaCha8Rng) -> Vec<u8> {
+pub(in crate::datasets) fn crop_flip_rotate(image: &[u8], side: usize, mut random: ChaCha8Rng) -> Vec<u8> {
     let shift_x = random.random_range(-PADDING..=PADDING);
     let shift_y = random.random_range(-PADDING..=PADDING);
     let mirror = random.random::<bool>();
@@ -44,8 +44,8 @@ pub(super) fn crop_flip_rotate(image: &[u8], side: usize, mut random: ChaCha8Rng
 
 #[cfg(test)]
 mod tests {
-    use super::super::Augment;
     use super::*;
+    use crate::datasets::Augment;
 
     #[test]
     fn changes_depend_on_seed_epoch_view_and_row_only() {
