@@ -188,7 +188,9 @@ fn name_defaults(tree: &mut toml::Table) {
         for part in section.split('.') {
             table = table.and_then(|table| table.get_mut(part)).and_then(Value::as_table_mut);
         }
-        if let Some(table) = table {
+        // An encoder that is described in full has a name of its own, or none yet.
+        let described = |table: &toml::Table| table.get("architecture").is_some_and(|architecture| architecture.get("name").is_some());
+        if let Some(table) = table.filter(|table| !described(table)) {
             table.entry("name").or_insert_with(|| Value::String(default.to_owned()));
         }
     }

@@ -67,7 +67,7 @@ impl ImageFolderSettings {
         self.colour.check()
     }
 
-    /// What evaluation does with an image, to the bit of Pillow and torchvision.
+    /// What evaluation does with an image, to the bit of Pillow and torchvision; a square of `test-px` already is taken whole.
     fn evaluation(&self) -> Preprocess {
         let to = Target::Short(self.short_px);
         let resize = Resize { to, interpolation: Interpolation::Bilinear, library: Library::Pillow, antialias: true };
@@ -117,8 +117,12 @@ impl ImageFolder {
             ENDINGS[..3].join(", ")
         );
         check_classes(&entries)?;
+        let all = entries.iter().map(|entry| entry.class.clone()).collect::<BTreeSet<_>>();
         let entries = readable(entries, settings.max_unreadable)?;
+        check_classes(&entries)?;
         let classes: Vec<String> = entries.iter().map(|entry| entry.class.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+        let lost: Vec<&String> = all.iter().filter(|class| classes.binary_search(class).is_err()).collect();
+        ensure!(lost.is_empty(), "no image of these classes can be read: {}", listing(&lost, ", "));
         let index = |class: &String| classes.binary_search(class).expect("every class is in the list") as i64;
         Ok(Self {
             settings: settings.clone(),
@@ -145,7 +149,13 @@ impl ImageFolder {
         let scale = [8, 4, 2, 1].into_iter().find(|&scale| part.width.min(part.height) / f64::from(scale) >= f64::from(side)).unwrap_or(1);
         let image = stored.decode(scale)?;
         let (x, y) = (f64::from(image.width()) / f64::from(stored.size.width), f64::from(image.height()) / f64::from(stored.size.height));
-        let part = Crop { left: part.left * x, top: part.top * y, width: part.width * x, height: part.height * y };
+        // Rounding must not carry the part over the picture's edge.
+        let within = |start: f64, length: f64, side: u32| {
+            if start + length > f64::from(side) { (f64::from(side) - start).next_down() } else { length }
+        };
+        let (left, top) = (part.left * x, part.top * y);
+        let part =
+            Crop { left, top, width: within(left, part.width * x, image.width()), height: within(top, part.height * y, image.height()) };
         self.finish(&image, part, side, random)
     }
 

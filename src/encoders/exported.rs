@@ -26,7 +26,6 @@ pub(super) const NO_FILE: &str =
 
 /// A loaded network that takes `[B,3,P,P]` and gives `[B,D]`.
 pub struct Exported {
-    file: String,
     network: Network,
     width: i64,
 }
@@ -85,7 +84,7 @@ impl Exported {
                 }
             }
         }
-        Ok(Self { file, network, width: width.unwrap_or_default() })
+        Ok(Self { network, width: width.unwrap_or_default() })
     }
 }
 
@@ -100,7 +99,7 @@ fn script(path: &Path, device: Device) -> Result<CModule> {
 
 impl Encoder for Exported {
     fn embed(&self, images: &Tensor, _train: bool) -> Tensor {
-        self.network.run(images).unwrap_or_else(|error| panic!("'{}' failed on {:?}: {error}", self.file, images.size()))
+        self.network.run(images).expect("images of the side that it was tried with")
     }
 
     fn width(&self) -> i64 {

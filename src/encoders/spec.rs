@@ -106,10 +106,25 @@ impl EncoderSpec {
     /// Puts what comes with the program under the settings of `section`, which names an encoder or describes one of its own.
     ///
     /// # Errors
-    /// A name that is not known, without an architecture.
+    /// A name that is not known, without an architecture; an architecture without a name; a name that cannot be a file's.
     pub fn complete(section: &mut Table) -> Result<()> {
+        let has = |part: &str, key: &str| section.get(part).is_some_and(|part| part.get(key).is_some());
+        let (architecture, input) = (has("architecture", "name"), has("input", "mean") && has("input", "std"));
+        ensure!(
+            section.contains_key("name") || !architecture,
+            "settings: [extract.encoder] describes a network of its own; give it a `name`, which its bags and its weight file will have"
+        );
         let name =
             section.get("name").map_or(Some(Self::DEFAULT), Value::as_str).context("settings: extract.encoder.name is not a name")?;
+        let plain = |letter: char| !letter.is_control() && !"/\\".contains(letter);
+        ensure!(
+            !name.is_empty() && !name.starts_with('.') && name.chars().all(plain),
+            "an encoder cannot be called '{}': its weights lie in a file of that name",
+            name.escape_debug()
+        );
+        if architecture && input {
+            return Ok(()); // described in full, whatever it is called
+        }
         match BUILT_IN.iter().find(|(known, _)| *known == name) {
             Some((known, text)) => {
                 let mut spec: Table = text.parse().with_context(|| format!("configs/encoders/{known}.toml"))?;
@@ -138,7 +153,8 @@ fn over(mut below: Table, above: Table) -> Table {
     for (key, value) in above {
         let merged = match (below.remove(&key), value) {
             (Some(Value::Table(former)), Value::Table(new)) => {
-                let other = new.get("name").is_some_and(|name| former.get("name") != Some(name));
+                // Another architecture, or another way of saying a size.
+                let other = new.get("name").is_some_and(|name| former.get("name") != Some(name)) || key == "to";
                 Value::Table(if other { new } else { over(former, new) })
             }
             (_, value) => value,
@@ -209,6 +225,25 @@ mod tests {
         EncoderSpec::complete(&mut section).unwrap();
         let spec: EncoderSpec = Value::Table(section).try_into().unwrap();
         assert_eq!((spec.px().unwrap(), spec.input.mean[0], spec.architecture.name()), (96, 0.485, "resnet18"));
+    }
+
+    fn completed(text: &str) -> Result<EncoderSpec> {
+        let mut section: Table = text.parse()?;
+        EncoderSpec::complete(&mut section)?;
+        Ok(Value::Table(section).try_into()?)
+    }
+
+    #[test]
+    fn a_description_in_full_takes_nothing_from_a_namesake() {
+        let mine = "architecture.name = 'resnet18'\ninput = { resize = { to = { short = 32 } }, mean = [0, 0, 0], std = [1, 1, 1] }";
+        let spec = completed(&format!("name = 'resnet50'\n{mine}")).unwrap();
+        assert_eq!((spec.px().unwrap(), spec.input.crop, spec.weights.licence.as_str()), (32, None, ""));
+        assert!(completed(mine).unwrap_err().to_string().contains("give it a `name`"));
+        for name in ["../../x", "a/b", ".x", ""] {
+            assert!(completed(&format!("name = '{name}'\n{mine}")).unwrap_err().to_string().contains("cannot be called"), "{name}");
+        }
+        let stretched = completed("name = 'resnet18'\ninput.resize.to.stretch = [96, 96]\ninput.crop = 96").unwrap();
+        assert_eq!(stretched.px().unwrap(), 96);
     }
 
     #[test]

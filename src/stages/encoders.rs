@@ -75,7 +75,7 @@ fn trained(folder: &Path) -> Result<Choice> {
     let mut input: Table = format!("resize.to.short = {}", architecture.input_px()).parse()?;
     input.insert("mean".into(), Value::try_from(normalisation.mean)?);
     input.insert("std".into(), Value::try_from(normalisation.std)?);
-    // The folder's own name says loss, seed and digest; where it is not one of the program's, the network's name does.
+    // The folder's own name says loss, seed and digest.
     let name = folder.file_name().map_or_else(|| architecture.name().to_owned(), |name| name.to_string_lossy().into_owned());
     let mut settings = Table::from_iter([("name".to_owned(), Value::from(name))]);
     settings.insert("architecture".into(), Value::try_from(architecture)?);

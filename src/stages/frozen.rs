@@ -63,7 +63,7 @@ impl Frozen {
             device: machine.device,
             threads: threads.context("cannot start the worker threads")?,
             input_px: spec.px()?,
-            origin: Origin { encoder: name.clone(), weights },
+            origin: Origin { encoder: name.clone(), weights, computed: None },
         })
     }
 

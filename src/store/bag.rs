@@ -45,6 +45,9 @@ pub struct Origin {
     pub encoder: String,
     /// sha256 of the weight file, or `random, seed N`.
     pub weights: String,
+    /// The numbers that the network computed in and where, such as `float on cpu`; `None` where nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed: Option<String>,
 }
 
 /// What reading a plan's tiles showed.
@@ -474,7 +477,7 @@ mod tests {
     }
 
     fn origin() -> Origin {
-        Origin { encoder: "resnet18".into(), weights: "random, seed 0".into() }
+        Origin { encoder: "resnet18".into(), weights: "random, seed 0".into(), computed: None }
     }
 
     #[test]

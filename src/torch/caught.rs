@@ -31,9 +31,9 @@ pub fn is_out_of_memory(error: &TchError) -> bool {
     ["out of memory", "can't allocate memory", "_ALLOC_FAILED"].iter().any(|words| text.contains(words))
 }
 
-/// libtorch's text in the panic of a tch function.
+/// libtorch's text in the panic of a tch function, or of an `expect` or `unwrap` on what one returned: a [`TchError`] as `Debug` writes it.
 fn thrown(panic: &str) -> Option<&str> {
-    panic.starts_with("called `Result::unwrap()` on an `Err` value: Torch(").then_some(panic)?.split_once("Torch(\"").map(|(_, text)| text)
+    panic.split_once(": Torch(\"").map(|(_, text)| text)
 }
 
 /// Panics that are caught are not printed.
@@ -64,6 +64,8 @@ mod tests {
         let error = caught(|| Tensor::empty([1 << 40, 1 << 10], (Kind::Float, Device::Cpu))).unwrap_err();
         assert!(is_out_of_memory(&error), "{error}");
         assert!(is_out_of_memory(&TchError::Torch("CUDA out of memory. Tried to allocate 2.00 GiB.".to_owned())));
+        let expected = || Err::<(), _>(TchError::Torch("CUDA out of memory".to_owned())).expect("images of the network's shape");
+        assert!(is_out_of_memory(&caught(expected).unwrap_err()));
         assert!(catch_unwind(|| drop(caught(|| panic!("a bug")))).is_err());
     }
 }

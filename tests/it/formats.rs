@@ -18,7 +18,7 @@ fn bags(folder: &Path) -> std::path::PathBuf {
         let plan = crate::train::plan(id, tiles);
         let values = (0..tiles * 4).map(|i| half::f16::from_f32(i as f32 / 3.0)).collect();
         let features = bag::Features { values, tiles, width: 4 };
-        let origin = bag::Origin { encoder: "resnet18".into(), weights: "0".repeat(64) };
+        let origin = bag::Origin { encoder: "resnet18".into(), weights: "0".repeat(64), computed: None };
         bag::write(&folder.join(format!("own/bags/{id}.h5")), &plan, &features, &origin, None).unwrap();
     }
     std::fs::write(folder.join("labels.csv"), "slide_id,patient_id,label\na,1,x\nb,2,y\n").unwrap();
@@ -125,7 +125,7 @@ fn a_screen_of_bags() {
 fn bag_of(folder: &Path, plan: &Plan, encoder: &str) {
     let tiles = plan.coords.len();
     let features = bag::Features { values: vec![half::f16::ONE; tiles * 2], tiles, width: 2 };
-    let origin = bag::Origin { encoder: encoder.into(), weights: "none".into() };
+    let origin = bag::Origin { encoder: encoder.into(), weights: "none".into(), computed: None };
     bag::write(&folder.join(format!("bags/{}.h5", plan.slide_id)), plan, &features, &origin, None).unwrap();
 }
 

@@ -90,7 +90,33 @@ fn what_is_no_image_set_is_refused_with_every_offender() {
     assert!(said.contains("train/n01/1.JPEG: its end is missing") && said.contains("val/n02/0.JPEG: it is neither"), "{said}");
     let left = ImageFolder::read(root.path(), &ImageFolderSettings { max_unreadable: 0.15, ..small() }).unwrap();
     assert_eq!(left.ids().len(), 14);
+    for index in 0..4 {
+        std::fs::write(root.path().join(format!("train/n02/{index}.JPEG")), [b'x'; 200]).unwrap();
+        std::fs::write(root.path().join(format!("val/n02/{index}.JPEG")), [b'x'; 200]).unwrap();
+    }
+    let said = refusal(root.path(), &ImageFolderSettings { max_unreadable: 0.9, ..small() });
+    assert!(said.contains("no image of these classes can be read: n02"), "{said}");
     assert!(refusal(root.path(), &ImageFolderSettings { short_px: 16, ..small() }).contains("short-px 16 is below test-px 32"));
+}
+
+#[test]
+fn a_part_at_the_edge_of_a_shrunk_picture_is_a_part_of_it() {
+    // Widths whose quarter or eighth is no whole number: rounding must not carry a part over the edge.
+    let root = tempfile::tempdir().unwrap();
+    for part in ["train", "val"] {
+        for class in ["a", "b"] {
+            let class = root.path().join(part).join(class);
+            std::fs::create_dir_all(&class).unwrap();
+            for (index, (width, height)) in [(823, 611), (619, 823), (1037, 1037)].into_iter().enumerate() {
+                std::fs::write(class.join(format!("{index}.jpg")), jpeg::encode(&photograph(width, height, 90), 80).unwrap()).unwrap();
+            }
+        }
+    }
+    let data = ImageFolder::read(root.path(), &small()).unwrap();
+    let rows: Vec<usize> = (0..data.ids().len()).collect();
+    for epoch in 1..=60 {
+        data.batch(&rows, Some(Augment { seed: 3, epoch, views: 1 }), Device::Cpu).unwrap();
+    }
 }
 
 #[test]

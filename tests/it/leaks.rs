@@ -122,7 +122,7 @@ fn a_tile_run_stores_the_fingerprint_and_a_bag_carries_it() {
 
     let features = bag::Features { values: vec![half::f16::ONE; plan.coords.len()], tiles: plan.coords.len(), width: 1 };
     let path = folder.path().join("a.h5");
-    bag::write(&path, &plan, &features, &bag::Origin { encoder: "none".into(), weights: "none".into() }, None).unwrap();
+    bag::write(&path, &plan, &features, &bag::Origin { encoder: "none".into(), weights: "none".into(), computed: None }, None).unwrap();
     assert_eq!(bag::read_header(&path).unwrap().unwrap().fingerprint, Some(seen));
 }
 
@@ -201,7 +201,7 @@ fn the_same_slide_file_and_the_same_tiles_are_found() {
         let tissue = vec![1.0; tiles];
         let plan = wsi::ground::plan::Plan { slide_digest: digest.into(), coords, tissue, ..crate::train::plan(id, 1) };
         let features = bag::Features { values: vec![half::f16::from_f32(value); 2 * tiles], tiles, width: 2 };
-        let origin = bag::Origin { encoder: "none".into(), weights: "none".into() };
+        let origin = bag::Origin { encoder: "none".into(), weights: "none".into(), computed: None };
         bag::write(&bags.join(format!("{id}.h5")), &plan, &features, &origin, None).unwrap();
     };
     let (one, other) = ("1".repeat(64), "2".repeat(64));

@@ -84,7 +84,7 @@ pub fn plan(id: &str, tiles: usize) -> Plan {
 }
 
 pub fn write_plan(folder: &Path, plan: &Plan, features: Features) {
-    let origin = Origin { encoder: "made-up".into(), weights: "none".into() };
+    let origin = Origin { encoder: "made-up".into(), weights: "none".into(), computed: None };
     bag::write(&folder.join(format!("bags/{}.h5", plan.slide_id)), plan, &features, &origin, None).unwrap();
 }
 

@@ -207,7 +207,9 @@ impl<'a> Embedder<'a> {
                     whole.extend(&Embedded { values: embedded.values.slice(0, now * self.width), ..embedded });
                     done += now;
                 }
-                Err(error) if error.is::<TooLarge>() => self.halve(at_once)?,
+                // On a processor another size of the calls might be other bytes.
+                Err(error) if error.is::<TooLarge>() && self.threads.is_none() => self.halve(at_once)?,
+                Err(error) if error.is::<TooLarge>() => bail!("{} has no memory left; give it more, or fewer --threads", self.encoder),
                 Err(error) => return Err(error),
             }
         }

@@ -76,7 +76,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     }
     let save_every = super::train::save_every()?;
     let (planned, tiles_digest) = plans(inputs)?;
-    let network = Frozen::new(config, inputs.weights.as_deref(), machine)?;
+    let mut network = Frozen::new(config, inputs.weights.as_deref(), machine)?;
+    let place = if machine.device.is_cuda() { "gpu" } else { "cpu" };
+    network.origin.computed = Some(format!("{kind:?} on {place}").to_lowercase());
     let slides: BTreeMap<String, SlideFile> =
         inputs.selection.slides(&inputs.slides)?.into_iter().map(|slide| (slide.id.clone(), slide)).collect();
     let recipe = recipe_from(config, tiles_digest, network.origin.weights.clone());

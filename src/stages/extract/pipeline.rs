@@ -303,7 +303,8 @@ impl Keeper<'_> {
 
     /// Saves what is left if the work was interrupted, and waits for the disk.
     fn finish(mut self, ended: Result<()>) -> Result<Outcomes> {
-        if ended.is_err() {
+        // Also when a thread that feeds the network was lost: then a slide is in work still.
+        if ended.is_err() || self.slide.is_some() {
             self.save();
         }
         let Self { tasks, written, mut outcomes, .. } = self;

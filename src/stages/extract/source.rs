@@ -45,6 +45,13 @@ pub(super) fn open(work: &Extraction, planned: &Planned, slide: Option<&SlideFil
     let bag = work.run.path(&format!("bags/{}.h5", planned.id));
     if bag.exists() {
         let found = bag::read(&bag)?;
+        let (there, here) = (found.header.as_ref().and_then(|header| header.origin.computed.as_ref()), &work.frozen.origin.computed);
+        ensure!(
+            there.is_none() || there == here.as_ref(),
+            "its bag was computed in {}, this call computes in {}; go on with the same --device and extract.precision, or take another --out",
+            there.map_or("", String::as_str),
+            here.as_deref().unwrap_or_default()
+        );
         files::remove(&Part::path(&bag))?; // of a call that was killed between the two
         let all = StatusCounts { ok: found.features.tiles, ..StatusCounts::default() };
         return Ok(Found::Bagged(found.header.and_then(|header| header.status).unwrap_or(all)));

@@ -67,7 +67,11 @@ impl Writer for NativeWriter {
         let plan = plan(bag)?;
         let origin = match &bag.header {
             Some(header) => header.origin.clone(),
-            None => Origin { encoder: missing(bag.encoder.clone(), "encoder", "--encoder-name")?, weights: "external".to_owned() },
+            None => Origin {
+                encoder: missing(bag.encoder.clone(), "encoder", "--encoder-name")?,
+                weights: "external".to_owned(),
+                computed: None,
+            },
         };
         bag::write_values(&self.bags.join(format!("{}.h5", bag.id)), &plan, &values, bag.width, &origin, None)
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::allowed::{self, Global};
-use super::{Contents, Value};
+use super::{Contents, MOST_TENSORS, Value};
 
 pub(super) struct Machine<'a> {
     bytes: &'a [u8],
@@ -187,6 +187,7 @@ impl<'a> Machine<'a> {
             (Global::RebuildParameter, &[tensor @ Value::Tensor(_), ..]) => self.push(tensor),
             (Global::RebuildTensor, &[Value::Storage(storage), Value::Int(offset), Value::Tuple(shape), Value::Tuple(stride), ..]) => {
                 let tensor = allowed::tensor(storage, offset, &self.contents.tuples[shape], &self.contents.tuples[stride])?;
+                ensure!(self.contents.tensors.len() < MOST_TENSORS, "more than {MOST_TENSORS} tensors; no state dict has so many");
                 self.contents.tensors.push(tensor);
                 self.push(Value::Tensor(self.contents.tensors.len() - 1));
             }

@@ -3,7 +3,8 @@
 //! A pickle is a program for a small stack machine. Only the instructions that build plain values are known here; a
 //! function is never called: the few names that a checkpoint refers to are recognised, everything else is refused by name.
 //!
-//! Bounded: each instruction adds at most one value or takes some away, and [`MOST_INSTRUCTIONS`] ends what goes on. Containers
+//! Bounded: each instruction adds at most one value or takes some away, [`MOST_INSTRUCTIONS`] ends what goes on, and [`MOST_TENSORS`] the
+//! tensors. Containers
 //! lie side by side and name one another by number, so that depth and cycles cost nothing; texts stay in the pickle.
 
 mod allowed;
@@ -18,6 +19,9 @@ use machine::Machine;
 
 /// Values that a pickle may make; checkpoints of the largest encoders have some ten thousand.
 const MOST_INSTRUCTIONS: usize = 1 << 22;
+
+/// Tensors that a pickle may make, each of at most 64 sizes and strides.
+const MOST_TENSORS: usize = 1 << 16;
 
 /// A value of a pickle. Containers are numbers in the [`Pickle`].
 #[derive(Debug, Clone, Copy)]
