@@ -41,7 +41,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// `device` as `ground::device::parse` reads it; `threads` 0 takes every processor this process may use.
+    /// `device` as `ground::device::parse` reads it; `threads` 0 takes every processor this process may use: its affinity mask, and no more
+    /// than the quota of its control groups, version 1 or 2.
     ///
     /// # Errors
     /// An unknown device, or one that is not there.

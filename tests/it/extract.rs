@@ -199,7 +199,7 @@ fn a_terminated_extraction_saves_its_rows_and_says_how_to_go_on() {
 #[test]
 fn features_depend_on_neither_threads_nor_batches() {
     let cohort = Cohort::new(1);
-    for encoder in ["resnet18", "efficientnet-lite0", "resnet50-trunc"] {
+    for encoder in ["resnet18", "efficientnet-lite0", "resnet50-trunc", "lunit-vits16"] {
         let mut first = None;
         for (threads, batch_size) in [("1", "32"), ("1", "1"), ("2", "7"), ("5", "1000"), ("5", "1"), ("2", "32")] {
             let out = format!("{encoder}-{threads}-{batch_size}");

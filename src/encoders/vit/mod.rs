@@ -73,6 +73,9 @@ impl VisionTransformer {
     }
 }
 
+/// Width of a token from which on (ViT-H, ViT-g) a processor core takes seconds for a tile.
+const GIANT: u32 = 1280;
+
 impl Encoder for VisionTransformer {
     /// The same in training and in evaluation: nothing here depends on the batch, and nothing is dropped at random.
     fn embed(&self, images: &Tensor, _train: bool) -> Tensor {
@@ -91,6 +94,11 @@ impl Encoder for VisionTransformer {
 
     fn width(&self) -> i64 {
         self.settings.width()
+    }
+
+    /// One of the giants, which takes seconds: between two the extraction looks whether it should end.
+    fn tiles_at_once(&self) -> usize {
+        if self.settings.embed_dim >= GIANT { 1 } else { 4 }
     }
 
     fn freeze(&mut self) {

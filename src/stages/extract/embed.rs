@@ -6,9 +6,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use rayon::prelude::*;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::super::frozen::Frozen;
 use crate::ground::interrupt;
@@ -91,11 +91,17 @@ impl Network for OnDevice<'_> {
             let values = self.read(&self.frozen.encode(&images, self.kind)?)?;
             Ok(Embedded { values, prepare: prepared - started, encode: self.now() - prepared })
         });
-        match outcome {
-            Ok(embedded) => embedded,
-            Err(error) if is_out_of_memory(&error) => Err(TooLarge.into()),
-            Err(error) => bail!("{}: libtorch: {}", self.frozen.origin.encoder, first_line(&error.to_string())),
-        }
+        // What libtorch throws comes as a panic of tch that was caught, or as an error of a function that was asked for one.
+        outcome.map_err(anyhow::Error::from).and_then(|embedded| embedded).map_err(|error| told(error, &self.frozen.origin.encoder))
+    }
+}
+
+/// What the error of an encoder's call means.
+fn told(error: anyhow::Error, encoder: &str) -> anyhow::Error {
+    match error.downcast::<TchError>() {
+        Ok(error) if is_out_of_memory(&error) => TooLarge.into(),
+        Ok(error) => anyhow!("{encoder}: libtorch: {}", first_line(&error.to_string())),
+        Err(error) => error,
     }
 }
 
@@ -336,5 +342,15 @@ mod tests {
         let error = self::embedder(&network, None, 16).embed(&batch(0, 20)).err().unwrap().to_string();
         assert!(error.contains("does not hold echo and one tile"), "{error}");
         assert_eq!(*network.calls.lock().unwrap(), [16, 8, 4, 2, 1]);
+    }
+    #[test]
+    fn memory_that_ran_out_is_told_from_other_errors_however_it_comes() {
+        let thrown = |text: &str| anyhow::Error::from(TchError::Torch(text.to_owned()));
+        assert!(told(thrown("CUDA out of memory. Tried to allocate 2.00 GiB."), "x").is::<TooLarge>());
+        assert_eq!(
+            told(thrown("shapes differ\nException raised from …"), "x").to_string(),
+            "x: libtorch: Internal torch error: shapes differ"
+        );
+        assert!(told(interrupt::Interrupted.into(), "x").is::<interrupt::Interrupted>());
     }
 }
