@@ -10,12 +10,22 @@ use tch::{Device, Kind, Tensor};
 use super::augment;
 use super::{Augment, Dataset};
 use crate::encoders::Normalisation;
+use crate::encoders::preprocess::{Interpolation, Library, Preprocess, Resize, Target};
 use crate::ground::batch::{Batch, Input};
 
 /// Side of an image in pixels.
 pub const SIDE: usize = 32;
 const PIXELS: usize = 3 * SIDE * SIDE;
 const RECORD: usize = 2 + PIXELS;
+
+/// What a picture goes through to look like one of these: the short side to 32 px, their mean and standard deviation.
+pub(super) fn evaluation() -> Preprocess {
+    let to = Target::Short(SIDE as u32);
+    let resize = Resize { to, interpolation: Interpolation::Bilinear, library: Library::Pillow, antialias: true };
+    let Normalisation { mean, std } = Normalisation::CIFAR100;
+    Preprocess { resize: Some(resize), crop: None, mean, std }
+}
+
 /// All images, those of `train.bin` first, each file in its own order.
 pub struct Cifar {
     classes: Vec<String>,

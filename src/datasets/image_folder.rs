@@ -28,8 +28,8 @@ use crate::ground::share;
 use crate::ground::units::Size;
 use crate::slides::jpeg;
 
-/// Endings of files that are images.
-const ENDINGS: [&str; 4] = ["jpeg", "jpg", "png", "JPEG"];
+/// Endings of files that are images, in small or large letters.
+const ENDINGS: [&str; 3] = ["jpeg", "jpg", "png"];
 
 /// Folders that part a set, and the word of the column `part` for each.
 const PARTS: [(&str, &str); 4] = [("train", "train"), ("val", "val"), ("valid", "val"), ("test", "test")];
@@ -68,7 +68,7 @@ impl ImageFolderSettings {
     }
 
     /// What evaluation does with an image, to the bit of Pillow and torchvision; a square of `test-px` already is taken whole.
-    fn evaluation(&self) -> Preprocess {
+    pub(super) fn evaluation(&self) -> Preprocess {
         let to = Target::Short(self.short_px);
         let resize = Resize { to, interpolation: Interpolation::Bilinear, library: Library::Pillow, antialias: true };
         let Normalisation { mean, std } = Normalisation::IMAGENET;
@@ -114,7 +114,7 @@ impl ImageFolder {
             !entries.is_empty(),
             "'{}' has no class folders with images ({}), neither itself nor in train/, val/ or test/",
             folder.display(),
-            ENDINGS[..3].join(", ")
+            ENDINGS.join(", ")
         );
         check_classes(&entries)?;
         let all = entries.iter().map(|entry| entry.class.clone()).collect::<BTreeSet<_>>();

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
+use crate::encoders::preprocess::Preprocess;
 use crate::ground::batch::{Batch, Input};
 use crate::ground::seed;
 use crate::ground::tile_filter::TileFilter;
@@ -45,6 +46,15 @@ impl DataKind {
     /// Whether a sample is one image.
     pub fn is_images(self) -> bool {
         matches!(self, Self::Cifar100 | Self::ImageFolder)
+    }
+
+    /// What evaluation does with an image, for a network that was trained on such data; `None` where a sample is no image.
+    pub fn evaluation(self, image_folder: &image_folder::ImageFolderSettings) -> Option<Preprocess> {
+        match self {
+            Self::Cifar100 => Some(cifar::evaluation()),
+            Self::ImageFolder => Some(image_folder.evaluation()),
+            Self::Bags | Self::ClassicMil | Self::MnistBags => None,
+        }
     }
 }
 

@@ -9,9 +9,6 @@ use super::Encoder;
 use super::blocks::{self, ConvNorm, Follows, Norm, Shape};
 use super::residual::{Depth, Naming, Stages};
 
-/// Side of the images, pixels.
-pub const SIDE: u32 = 32;
-
 /// Settings of a CIFAR ResNet: none, its name says everything.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]

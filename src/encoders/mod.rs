@@ -126,32 +126,6 @@ impl EncoderSettings {
             _ => Some(2048),
         }
     }
-
-    /// Mean and standard deviation of the images that the network was, or is to be, trained on.
-    pub fn normalisation(&self) -> Normalisation {
-        match self {
-            Self::LeNet(_) => Normalisation::MNIST,
-            _ if self.is_cifar() => Normalisation::CIFAR100,
-            _ => Normalisation::IMAGENET,
-        }
-    }
-
-    /// Side of the images that the network expects, pixels.
-    pub fn input_px(&self) -> u32 {
-        match self {
-            Self::LeNet(_) => lenet::SIDE as u32,
-            Self::Vit(settings) => settings.image_px,
-            _ if self.is_cifar() => cifar_resnet::SIDE,
-            _ => 224,
-        }
-    }
-
-    fn is_cifar(&self) -> bool {
-        matches!(
-            self,
-            Self::CifarResNet18(_) | Self::CifarResNet34(_) | Self::CifarResNet50(_) | Self::CifarResNet101(_) | Self::CifarResNet152(_)
-        )
-    }
 }
 
 /// `[B,E,h,w]` → `[B,E]`.

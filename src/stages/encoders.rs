@@ -39,7 +39,8 @@ impl Choice {
 pub fn choose(word: &str) -> Result<Choice> {
     let path = Path::new(word);
     let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    if path.is_dir() {
+    // A folder that is called like an encoder is not meant.
+    if path.is_dir() && EncoderSpec::names().all(|name| name != word) {
         return trained(path);
     }
     match path.extension().and_then(|extension| extension.to_str()) {
@@ -68,18 +69,17 @@ fn trained(folder: &Path) -> Result<Choice> {
     run::finished(folder, "train")?;
     let config = super::settings_of(folder)?;
     let architecture = &config.train.model.encoder;
-    ensure!(config.train.data.is_images(), "'{}' was not trained on images; it has no encoder that could take tiles", folder.display());
+    // What the network saw follows from the data that it was trained on, not from its architecture.
+    let input = config.train.data.evaluation(&config.train.image_folder);
+    let input =
+        input.with_context(|| format!("'{}' was not trained on images; it has no encoder that could take tiles", folder.display()))?;
     let best = folder.join(checkpoint::BEST);
     let weights = if best.is_file() { best } else { folder.join(checkpoint::LAST) };
-    let normalisation = architecture.normalisation();
-    let mut input: Table = format!("resize.to.short = {}", architecture.input_px()).parse()?;
-    input.insert("mean".into(), Value::try_from(normalisation.mean)?);
-    input.insert("std".into(), Value::try_from(normalisation.std)?);
     // The folder's own name says loss, seed and digest.
     let name = folder.file_name().map_or_else(|| architecture.name().to_owned(), |name| name.to_string_lossy().into_owned());
     let mut settings = Table::from_iter([("name".to_owned(), Value::from(name))]);
     settings.insert("architecture".into(), Value::try_from(architecture)?);
-    settings.insert("input".into(), Value::Table(input));
+    settings.insert("input".into(), Value::try_from(input)?);
     Ok(Choice { settings, weights: Some(weights) })
 }
 

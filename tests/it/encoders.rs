@@ -103,6 +103,20 @@ fn an_image_model_that_was_trained_here_is_an_encoder() {
     let output = wsi([&["train", "--no-probe", "--data", &data, "--out", &run, "--device", "cpu"][..], &settings].concat());
     assert!(output.status.success(), "{}", said(&output));
 
+    // What tiles go through is what the images went through, whatever the architecture: an ImageNet one here, trained on small images.
+    let other = text(&cohort.path("other"));
+    let output = wsi([
+        &["train", "--no-probe", "--data", &data, "--out", &other, "--device", "cpu", "--set", "train.model.encoder.name=resnet18"][..],
+        &settings,
+    ]
+    .concat());
+    assert!(output.status.success(), "{}", said(&output));
+    let spec = wsi::stages::encoders::choose(&other).unwrap().spec().unwrap();
+    assert_eq!(
+        (spec.architecture.name(), spec.px().unwrap(), spec.input.mean),
+        ("resnet18", 32, wsi::encoders::Normalisation::CIFAR100.mean)
+    );
+
     let said = refused(cohort.extract("as-it-is", &["--encoder", &run]));
     assert!(said.contains("its tiles are 224 px"), "{said}");
     succeeded(cohort.extract("out", &["--encoder", &run, "--resize"]));
