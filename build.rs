@@ -15,6 +15,7 @@ fn main() {
     let mut sources: Vec<PathBuf> = std::fs::read_dir(TORCH).expect("src/torch is there").map(|entry| entry.unwrap().path()).collect();
     sources.retain(|path| path.extension().is_some_and(|extension| extension == "cpp"));
     sources.sort();
+    let headers = libtorch_headers();
     cc::Build::new()
         .cpp(true)
         .std("c++17")
@@ -23,7 +24,11 @@ fn main() {
         .debug(false)
         .flag_if_supported("-Wno-maybe-uninitialized") // false alarms in libtorch's own headers
         .flag("-isystem")
-        .flag(libtorch_headers().to_str().expect("a path in UTF-8"))
+        .flag(headers.to_str().expect("a path in UTF-8"))
+        .flag("-isystem")
+        .flag(headers.join("torch/csrc/api/include").to_str().expect("a path in UTF-8"))
+        .flag("-idirafter") // after libtorch's own, which may have Gloo's headers
+        .flag(format!("{TORCH}/standins"))
         .files(sources)
         .compile("wsi_torch");
     println!("cargo:rustc-link-lib=torch_cpu");

@@ -1,6 +1,8 @@
 //! The model: encoder? → aggregator? → projection? → head?. Bags need the aggregator, images the encoder, bags of images both; the
 //! objective says which head.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn, no_grad};
@@ -10,6 +12,7 @@ use crate::encoders::{Encoder, EncoderSettings, lenet};
 use crate::ground::batch::{Batch, Input, Output};
 use crate::ground::linear::Linear;
 use crate::losses::{Head, Terms};
+use crate::torch::c10d::Gloo;
 
 /// The encoder that is trained where none is named.
 pub const DEFAULT_ENCODER: &str = "cifar-resnet18";
@@ -113,6 +116,13 @@ impl Model {
         let mut parts = objective.parts;
         parts.extend(own.into_iter().map(|(name, term)| (name, term.detach())));
         Terms { total, parts }
+    }
+
+    /// Batch normalisation by the statistics of all ranks' images.
+    pub fn synchronise(&mut self, ranks: &Arc<Gloo>) {
+        if let Some(encoder) = &mut self.encoder {
+            encoder.synchronise(ranks);
+        }
     }
 
     /// Before a step; `passed` is the share of all epochs that is done.

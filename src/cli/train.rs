@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::{DataArguments, MachineArguments, RuleArguments, SettingsArguments};
 use crate::aggregators::AggregatorSettings;
+use crate::learn::parallel::{Place, Ranks, launch};
 use crate::losses::LossSettings;
 use crate::render::text;
 use crate::stages::{self, probe, train};
@@ -36,6 +37,10 @@ pub(super) struct Arguments {
     /// Only train; otherwise the model is then probed into OUT/probe, as `wsi probe` does, and its scores are printed
     #[arg(long)]
     no_probe: bool,
+    /// Train in N processes on this machine, each with its share of every batch and of --threads; docs/parallel.md has more,
+    /// also for several machines
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    nproc: u16,
     #[command(flatten)]
     rules: RuleArguments,
     #[command(flatten)]
@@ -46,6 +51,14 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<()> {
+        let nproc = usize::from(self.nproc);
+        let place = Place::from_environment()?;
+        if nproc > 1 && place.is_none() {
+            return launch::launch(nproc);
+        }
+        if let Some(place) = &place {
+            ensure!(nproc == 1 || nproc == place.size, "--nproc starts {nproc} ranks, and this one is already one of {}", place.size);
+        }
         let mut flags = self.rules.settings();
         flags.extend([
             ("train.loss.name", self.loss),
@@ -55,8 +68,10 @@ impl Arguments {
         ]);
         let by_file = self.data.split.as_ref().map(|_| "split.name=file");
         let config = self.settings.load_after(by_file, &flags)?;
-        let (data, machine) = (self.data.data(), self.machine.machine()?);
-        let summary = stages::complete(train::run(&config, &data, &self.out, &machine)?)?;
+        let (data, machine) = (self.data.data(), self.machine.machine()?.for_rank(place.as_ref()));
+        let ranks = place.as_ref().map_or_else(|| Ok(Ranks::alone()), Ranks::join)?;
+        let Some(summary) = train::run_with(&ranks, &config, &data, &self.out, &machine)? else { return Ok(()) };
+        let summary = stages::complete(summary)?;
         tracing::info!("train: {} in {:.1} s; {}", self.out.display(), summary.seconds, summary.figures);
         if self.no_probe {
             return Ok(());

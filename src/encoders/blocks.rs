@@ -3,11 +3,13 @@
 //! Trained, it is the two layers of the reference, under the reference's names. Frozen, both become one convolution, and on a
 //! processor what follows is computed in the same pass.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tch::nn::{self, init::FanInOut, init::NonLinearity, init::NormalOrUniform};
 use tch::{Device, Kind, Tensor};
 
+use crate::torch::batch_norm::batch_norm;
+use crate::torch::c10d::Gloo;
 use crate::torch::convolution::Convolution;
 pub(super) use crate::torch::convolution::Follows;
 use crate::torch::mixed::layer_kind;
@@ -82,6 +84,8 @@ pub(super) struct ConvNorm {
     running_var: Tensor,
     batches: Tensor,
     folded: Option<Folded>,
+    /// Those whose images are normalised together.
+    ranks: Option<Arc<Gloo>>,
 }
 
 impl ConvNorm {
@@ -98,7 +102,13 @@ impl ConvNorm {
             running_var: normalisation.ones_no_train("running_var", &channels),
             batches: normalisation.add("num_batches_tracked", Tensor::from(0i64).to_device(normalisation.device()), false),
             folded: None,
+            ranks: None,
         }
+    }
+
+    /// See [`super::Encoder::synchronise`].
+    pub(super) fn synchronise(&mut self, ranks: &Arc<Gloo>) {
+        self.ranks = Some(Arc::clone(ranks));
     }
 
     /// `[B,inputs,H,W]` → `[B,outputs,H',W']`, and what follows.
@@ -132,7 +142,11 @@ impl ConvNorm {
         if train {
             let _ = self.batches.shallow_clone().g_add_scalar_(1);
         }
-        convolve(images, &self.kernel, None, self.shape).batch_norm(
+        let map = convolve(images, &self.kernel, None, self.shape);
+        if let Some(ranks) = self.ranks.as_ref().filter(|_| train) {
+            return self.normalise_with(ranks, &map);
+        }
+        map.batch_norm(
             Some(&self.gain),
             Some(&self.bias),
             Some(&self.running_mean),
@@ -142,6 +156,14 @@ impl ConvNorm {
             self.norm.epsilon,
             true,
         )
+    }
+
+    fn normalise_with(&self, ranks: &Gloo, map: &Tensor) -> Tensor {
+        let made = batch_norm(ranks, map, &self.gain, &self.bias, self.norm.epsilon).expect("a map of the layer's channels");
+        for (running, new) in [(&self.running_mean, &made.mean), (&self.running_var, &made.variance)] {
+            let _ = tch::no_grad(|| running.shallow_clone().lerp_(new, self.norm.momentum));
+        }
+        made.images
     }
 
     /// Folds the running statistics into the kernel; from now on only for evaluation.

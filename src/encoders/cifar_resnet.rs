@@ -2,12 +2,15 @@
 //!
 //! The networks of the NCMI paper's CIFAR-100 experiments; names and start values as its released code.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::Encoder;
 use super::blocks::{self, ConvNorm, Follows, Norm, Shape};
 use super::residual::{Depth, Naming, Stages};
+use crate::torch::c10d::Gloo;
 
 /// Settings of a CIFAR ResNet: none, its name says everything.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -42,7 +45,12 @@ impl Encoder for CifarResNet {
 
     fn freeze(&mut self) {
         self.stem.freeze();
-        self.stages.freeze();
+        self.stages.layers().for_each(ConvNorm::freeze);
+    }
+
+    fn synchronise(&mut self, ranks: &Arc<Gloo>) {
+        self.stem.synchronise(ranks);
+        self.stages.layers().for_each(|layer| layer.synchronise(ranks));
     }
 }
 

@@ -3,11 +3,14 @@
 //! Tan & Le 2019 in the Lite form for small devices: inverted residuals with ReLU6, without squeeze-and-excitation.
 //! Names, padding and normalisation as `efficientnet-lite-pytorch` 0.1.0, whose weights it loads.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::Encoder;
 use super::blocks::{self, ConvNorm, Follows, Norm, Padding, Shape};
+use crate::torch::c10d::Gloo;
 
 /// Settings of EfficientNet-Lite0: none, its name says everything.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -64,6 +67,13 @@ impl EfficientNetLite0 {
     }
 }
 
+impl EfficientNetLite0 {
+    fn layers(&mut self) -> impl Iterator<Item = &mut ConvNorm> {
+        let blocks = self.blocks.iter_mut().flat_map(|block| block.expand.iter_mut().chain([&mut block.depthwise, &mut block.project]));
+        [&mut self.stem, &mut self.head].into_iter().chain(blocks)
+    }
+}
+
 impl Encoder for EfficientNetLite0 {
     fn embed(&self, images: &Tensor, train: bool) -> Tensor {
         super::global_average(&self.map(images, train))
@@ -74,13 +84,11 @@ impl Encoder for EfficientNetLite0 {
     }
 
     fn freeze(&mut self) {
-        self.stem.freeze();
-        self.head.freeze();
-        for block in &mut self.blocks {
-            block.expand.iter_mut().for_each(ConvNorm::freeze);
-            block.depthwise.freeze();
-            block.project.freeze();
-        }
+        self.layers().for_each(ConvNorm::freeze);
+    }
+
+    fn synchronise(&mut self, ranks: &Arc<Gloo>) {
+        self.layers().for_each(|layer| layer.synchronise(ranks));
     }
 }
 

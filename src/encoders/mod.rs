@@ -16,8 +16,12 @@ pub mod resnet;
 mod spec;
 pub mod vit;
 
+use std::sync::Arc;
+
 use anyhow::{Result, bail};
 use tch::{Tensor, nn};
+
+use crate::torch::c10d::Gloo;
 
 pub use pixels::{Normalisation, prepare};
 pub use precision::Precision;
@@ -40,6 +44,9 @@ pub trait Encoder: Send {
 
     /// Prepares for evaluation alone, once the weights are loaded: faster, and equal up to rounding. `train` is ignored from now on.
     fn freeze(&mut self);
+
+    /// From now on `embed` with `train` uses the statistics of all ranks' images. Without effect on a network without batch normalisation.
+    fn synchronise(&mut self, _ranks: &Arc<Gloo>) {}
 }
 
 crate::registry! {

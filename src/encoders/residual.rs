@@ -53,10 +53,8 @@ impl Stages {
         self.blocks.iter().fold(images, |map, block| block.forward(map, train))
     }
 
-    pub(super) fn freeze(&mut self) {
-        for block in &mut self.blocks {
-            block.layers.iter_mut().chain(&mut block.shortcut).for_each(ConvNorm::freeze);
-        }
+    pub(super) fn layers(&mut self) -> impl Iterator<Item = &mut ConvNorm> {
+        self.blocks.iter_mut().flat_map(|block| block.layers.iter_mut().chain(&mut block.shortcut))
     }
 }
 

@@ -3,6 +3,8 @@
 //! The cut one is the usual feature extractor of slide pipelines without a foundation model (CLAM, TRIDENT): 1024-d.
 //! He et al. 2016; layer order, names and start values as torchvision's `resnet`.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tch::nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use tch::{Tensor, nn};
@@ -10,6 +12,7 @@ use tch::{Tensor, nn};
 use super::Encoder;
 use super::blocks::{ConvNorm, Follows, Norm, Shape};
 use super::residual::{Depth, Naming, Stages};
+use crate::torch::c10d::Gloo;
 
 /// Settings of a ResNet: none, its name says everything.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -61,7 +64,12 @@ impl Encoder for ResNet {
 
     fn freeze(&mut self) {
         self.stem.freeze();
-        self.stages.freeze();
+        self.stages.layers().for_each(ConvNorm::freeze);
+    }
+
+    fn synchronise(&mut self, ranks: &Arc<Gloo>) {
+        self.stem.synchronise(ranks);
+        self.stages.layers().for_each(|layer| layer.synchronise(ranks));
     }
 }
 

@@ -31,25 +31,45 @@ pub fn save(folder: &Path, learner: &Learner, optimizer: &dyn Optimizer, state: 
     let mut last = learner.tensors();
     finite::check_weights(&last)?;
     last.extend(optimizer.state().into_iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
-    let best = state.best.as_ref().map(|(epoch, _)| *epoch);
     let better = state.best.as_ref().filter(|_| best_too);
     if let Some((epoch, tensors)) = better {
         tensors::write(&folder.join(NEXT_BEST), tensors, &json!({"epoch": epoch, "split": state.split}))?;
     }
-    let line = |e: &Epoch| json!({"columns": Epoch::COLUMNS.map(|(_, field, _)| field(e)), "measured-on": e.measured_on});
-    let note = json!({
-        "epoch": state.history.len(),
-        "best": best,
-        "history": state.history.iter().map(line).collect::<Vec<_>>(),
-        "within": state.within,
-        "scale": state.scale,
-        "split": state.split,
-    });
-    tensors::write(&folder.join(LAST), &last, &note)?;
+    tensors::write(&folder.join(LAST), &last, &note(state))?;
     if better.is_some() {
         files::replace(&folder.join(NEXT_BEST), &folder.join(BEST))?;
     }
     Ok(())
+}
+
+/// All of a state but the tensors of its best epoch.
+pub(super) fn note(state: &State) -> Value {
+    let line = |e: &Epoch| json!({"columns": Epoch::COLUMNS.map(|(_, field, _)| field(e)), "measured-on": e.measured_on});
+    json!({
+        "epoch": state.history.len(),
+        "best": state.best.as_ref().map(|(epoch, _)| *epoch),
+        "history": state.history.iter().map(line).collect::<Vec<_>>(),
+        "within": state.within,
+        "scale": state.scale,
+        "split": state.split,
+    })
+}
+
+/// The state that [`note`] wrote down, without a best epoch.
+pub(super) fn noted(note: &Value) -> Option<State> {
+    let mut history = Vec::new();
+    for (index, line) in note["history"].as_array()?.iter().enumerate() {
+        let mut epoch = Epoch::new(index + 1, f64::NAN, f64::NAN);
+        epoch.measured_on = serde_json::from_value(line["measured-on"].clone()).ok()?;
+        for ((_, _, field), value) in Epoch::COLUMNS.iter().zip(line["columns"].as_array()?) {
+            // JSON has no NaN; it is null there.
+            *field(&mut epoch) = value.as_f64().unwrap_or(f64::NAN);
+        }
+        history.push(epoch);
+    }
+    let within = serde_json::from_value(note["within"].clone()).ok()?;
+    let scale = serde_json::from_value(note["scale"].clone()).ok()?;
+    Some(State { history, best: None, within, scale, split: split(note).unwrap_or_default() })
 }
 
 /// Continues from `folder`, if it holds a checkpoint; bit-exact for every tensor.
@@ -74,21 +94,8 @@ pub fn resume(folder: &Path, learner: &Learner, optimizer: &mut dyn Optimizer, p
     copy_into(learner, &all, &path)?;
     optimizer.restore(&optimizer_state);
     let damaged = || format!("the note in '{}' is not that of a checkpoint of `wsi train`", path.display());
-    let lines = note["history"].as_array().with_context(damaged)?;
-    let mut history = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        let mut epoch = Epoch::new(index + 1, f64::NAN, f64::NAN);
-        epoch.measured_on = serde_json::from_value(line["measured-on"].clone()).with_context(damaged)?;
-        for ((_, _, field), value) in Epoch::COLUMNS.iter().zip(line["columns"].as_array().with_context(damaged)?) {
-            // JSON has no NaN; it is null there.
-            *field(&mut epoch) = value.as_f64().unwrap_or(f64::NAN);
-        }
-        history.push(epoch);
-    }
-    let best = settle_best(folder, note["best"].as_u64())?;
-    let within = serde_json::from_value(note["within"].clone()).with_context(damaged)?;
-    let scale = serde_json::from_value(note["scale"].clone()).with_context(damaged)?;
-    Ok(State { history, best, within, scale, split: split(&note).unwrap_or_default() })
+    let state = noted(&note).with_context(damaged)?;
+    Ok(State { best: settle_best(folder, note["best"].as_u64())?, ..state })
 }
 
 /// The best checkpoint, which is that of `epoch`; finishes or takes back what a kill cut short.

@@ -22,7 +22,7 @@ pub struct Evaluated {
     pub targets: Tensor,
 }
 
-/// Runs the model over `rows`.
+/// Runs the model over `rows`; several ranks share the batches, and all get all rows.
 ///
 /// # Errors
 /// A sample that cannot be read or whose input or embedding is not finite, or an interruption.
@@ -44,9 +44,12 @@ pub fn evaluate_changed(
     seen: &dyn Fn(usize),
 ) -> Result<Evaluated> {
     let mut parts: [Vec<Tensor>; 4] = Default::default();
-    dataset.announce(rows);
+    let batches: Vec<&[usize]> = rows.chunks(batch_size).collect();
+    let own: Vec<&[usize]> =
+        batches.iter().enumerate().filter(|(index, _)| learner.ranks.runs(*index, batches.len())).map(|(_, rows)| *rows).collect();
+    dataset.announce(&own.concat());
     no_grad(|| -> Result<()> {
-        for rows in rows.chunks(batch_size) {
+        for rows in own {
             interrupt::check()?;
             let batch = dataset.batch(rows, augment, device)?;
             let output = learner.model.forward(&batch, false);
@@ -60,12 +63,14 @@ pub fn evaluate_changed(
         }
         Ok(())
     })?;
-    let [embeddings, head, distributions, targets] = parts;
+    let lengths: Vec<i64> = batches.iter().map(|rows| rows.len() as i64).collect();
+    let whole = |own: &Vec<Tensor>| learner.ranks.collect_batches(own, &lengths);
+    let [embeddings, head, distributions, targets] = &parts;
     Ok(Evaluated {
-        embeddings: Tensor::cat(&embeddings, 0),
-        head: (!head.is_empty()).then(|| Tensor::cat(&head, 0)),
-        log_distributions: Tensor::cat(&distributions, 0),
-        targets: Tensor::cat(&targets, 0),
+        embeddings: whole(embeddings)?,
+        head: if head.is_empty() { None } else { Some(whole(head)?) },
+        log_distributions: whole(distributions)?,
+        targets: whole(targets)?,
     })
 }
 

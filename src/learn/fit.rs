@@ -13,7 +13,7 @@ use super::precision::{LossScale, Precision};
 use super::{Learner, TrainSettings, Training, curves, finite};
 use crate::datasets::Augment;
 use crate::ground::progress::Progress;
-use crate::ground::{interrupt, seed};
+use crate::ground::seed;
 use crate::losses::Moment;
 use crate::store::history::{Epoch, MeasuredOn};
 
@@ -73,6 +73,8 @@ pub fn fit(
     finite::check_labels(loss, training.dataset, &training.valid.0)?;
     settings.early_stop.check(training.valid.0.len())?;
     settings.precision.check(training.device)?;
+    learner.ranks.check(training.train.0.len(), settings.batch_size, settings.drop_last)?;
+    let _pulse = learner.ranks.pulse()?;
     if learner.loss.wants_start() {
         let mut rows = training.train.0.clone();
         rows.shuffle(&mut seed::stream(training.seed, "start"));
@@ -80,13 +82,14 @@ pub fn fit(
         let initial = evaluate(learner, training.dataset, &rows, settings.batch_size, training.device)?;
         learner.loss.start(&initial.embeddings.to_device(training.device));
     }
-    let progress = Progress::new("epochs", settings.epochs);
-    progress.add(state.history.len(), "");
+    let progress = learner.ranks.leads().then(|| Progress::new("epochs", settings.epochs));
+    let advance = |epochs, note: &str| progress.iter().for_each(|progress| progress.add(epochs, note));
+    advance(state.history.len(), "");
     let finished = |history: &[Epoch]| history.len() >= settings.epochs || settings.early_stop.is_due(history);
     if settings.epochs == 0 {
         refresh(learner, training, settings)?;
     }
-    while !finished(&state.history) {
+    while !learner.ranks.of_lead(finished(&state.history))? {
         let epoch = state.history.len() + 1;
         train_epoch(learner, optimizer, training, settings, state, epoch, keep)?;
         let learning_rate = settings.optimizer.learning_rate() * settings.schedule.share((epoch - 1) as f64, settings.epochs);
@@ -121,10 +124,10 @@ pub fn fit(
         if validated && settings.select.best(&state.history) == Some(epoch) {
             state.best = Some((epoch, learner.tensors().into_iter().map(|(name, t)| (name, t.detach().copy())).collect()));
         }
-        progress.add(1, &format!("loss {:.4}", line.train_loss));
+        advance(1, &format!("loss {:.4}", line.train_loss));
         keep(learner, optimizer, state)?;
     }
-    progress.finish();
+    progress.iter().for_each(Progress::finish);
     Ok(())
 }
 
@@ -145,11 +148,12 @@ fn train_epoch(
         batches.retain(|batch| batch.len() == settings.batch_size);
     }
     let steps: Vec<&[&[usize]]> = batches.chunks(settings.accumulate).collect();
-    training.dataset.announce(&steps[state.within.steps.min(steps.len())..].concat().concat());
+    let coming = steps[state.within.steps.min(steps.len())..].iter().copied().flatten();
+    training.dataset.announce(&coming.flat_map(|batch| learner.ranks.share(batch)).collect::<Vec<_>>());
     while state.within.steps < steps.len() {
-        interrupt::check()?;
+        learner.ranks.check_interrupt()?;
         let step = state.within.steps;
-        seed::seed_torch(training.seed, &format!("dropout/{epoch}/{step}"));
+        seed::seed_torch(training.seed, &dropout_stream(epoch, step, learner.ranks.rank()));
         let passed = (epoch - 1) as f64 + step as f64 / steps.len() as f64;
         let place = Place { epoch, passed };
         let loss = take_step(learner, optimizer, training, settings, &mut state.scale, &place, steps[step])
@@ -160,6 +164,11 @@ fn train_epoch(
         keep(learner, optimizer, state)?;
     }
     Ok(())
+}
+
+/// Name of a step's random stream; other ranks drop other units of their samples.
+fn dropout_stream(epoch: usize, step: usize, rank: usize) -> String {
+    if rank == 0 { format!("dropout/{epoch}/{step}") } else { format!("dropout/{epoch}/{step}/{rank}") }
 }
 
 /// Where a step stands in time.
@@ -184,20 +193,34 @@ fn take_step(
     // Equal views would teach nothing: a loss of several views gets random ones whatever the setting.
     let augment = (settings.augment || views > 1).then_some(Augment { seed: training.seed, epoch: place.epoch, views });
     let samples: usize = batches.iter().map(|batch| batch.len()).sum();
+    let ranks = learner.ranks.clone();
     let mut mean = 0.0;
+    let mut own_terms = 0.0;
     let mut seen = None;
     learner.model.before_step(place.passed / settings.epochs as f64);
     optimizer.zero_gradients();
     for rows in batches {
-        let batch = training.dataset.batch(&rows.repeat(views), augment, training.device)?;
+        let own_rows = ranks.share(rows);
+        let batch = training.dataset.batch(&own_rows.repeat(views), augment, training.device)?;
         let (output, own) = tch::autocast(settings.precision == Precision::Mixed, || learner.model.forward_step(&batch));
-        let terms = learner.model.total(learner.loss.forward(&output, &batch.targets), own);
+        if ranks.size() > 1 {
+            // What is wrong with a sample is said by the rank that has it, before the others see its output.
+            finite::check_output(training.dataset, &batch, &output)?;
+        }
+        let (own, of_own) = ranks.weigh(own, own_rows.len() as f64 / rows.len() as f64);
+        let (all, targets) = ranks.collect(&output, &batch.targets, views, rows.len())?;
+        let terms = learner.model.total(learner.loss.forward(&all, &targets), own);
         let value = finite::check_step(settings.loss.name(), training.dataset, &batch, &output, &terms)?;
         let share = rows.len() as f64 / samples as f64;
         // METHOD: gradients of the batches are averaged by samples, so that a loss that is a mean over samples does not see the cut.
         (terms.total * (share * scale.factor)).backward();
-        mean += value * share;
-        seen = Some(batch);
+        mean += (value - of_own) * share;
+        own_terms += of_own * share;
+        seen = Some((batch, rows.len()));
+    }
+    mean += ranks.sum_gradients(optimizer.parameters(), own_terms)?;
+    if !settings.sync_batch_norm {
+        ranks.average_statistics(&learner.tensors())?;
     }
     let moment = Moment {
         epoch: place.epoch,
@@ -214,9 +237,13 @@ fn take_step(
     }
     // Also after an overflow: a loss finds its own gradient without the scale.
     match seen.filter(|_| learner.loss.wants_revision(&moment)) {
-        Some(last) => {
+        Some((last, samples)) => {
             let revised = no_grad(|| learner.model.forward(&last, true));
-            learner.loss.revise(&revised, &last.targets, &moment);
+            let (all, targets) = ranks.collect(&revised, &last.targets, views, samples)?;
+            learner.loss.revise(&all, &targets, &moment);
+            if !settings.sync_batch_norm {
+                ranks.average_statistics(&learner.tensors())?;
+            }
         }
         None => learner.loss.step(&moment),
     }

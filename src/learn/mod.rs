@@ -20,6 +20,7 @@ pub mod evaluate;
 pub mod finite;
 pub mod fit;
 pub mod optimizers;
+pub mod parallel;
 pub mod precision;
 pub mod protocol;
 pub mod schedule;
@@ -51,6 +52,9 @@ pub struct TrainSettings {
     pub clip: f64,
     /// Random changes of training images.
     pub augment: bool,
+    /// Whether several ranks normalise their images together, so that batch statistics are those of the whole batch, as in one process;
+    /// otherwise each rank normalises its own. Without effect on one.
+    pub sync_batch_norm: bool,
     /// Precision of the model's forward and backward pass.
     pub precision: precision::Precision,
     /// By which rules the model is chosen and judged.
@@ -89,6 +93,7 @@ impl Default for TrainSettings {
             drop_last: false,
             clip: 5.0,
             augment: false,
+            sync_batch_norm: true,
             precision: precision::Precision::default(),
             protocol: protocol::Protocol::default(),
             validate_every: 1,
@@ -129,6 +134,8 @@ pub struct Training<'a> {
 }
 
 /// A model with its objective; all their tensors are in one store.
+///
+/// Several ranks have one each, with the same values.
 pub struct Learner {
     /// Parameters and buffers, the model's under `model`, the loss's under `loss`.
     pub variables: VarStore,
@@ -136,6 +143,8 @@ pub struct Learner {
     pub model: Model,
     /// The objective.
     pub loss: Box<dyn Loss>,
+    /// Those that train it together; one, unless [`Learner::join`] was called.
+    pub ranks: parallel::Ranks,
 }
 
 impl Learner {
@@ -153,7 +162,15 @@ impl Learner {
         let variables = VarStore::new(device);
         let model = Model::new(&settings.model, input, settings.loss.head(), classes as i64, &(variables.root() / "model"))?;
         let loss = settings.loss.build(&Site { path: variables.root() / "loss", classes: classes as i64, width: model.width() })?;
-        Ok(Self { variables, model, loss })
+        Ok(Self { variables, model, loss, ranks: parallel::Ranks::alone() })
+    }
+
+    /// Trains as one of several ranks from now on.
+    pub fn join(&mut self, ranks: &parallel::Ranks, settings: &TrainSettings) {
+        if let Some(group) = ranks.group().filter(|_| settings.sync_batch_norm) {
+            self.model.synchronise(group);
+        }
+        self.ranks = ranks.clone();
     }
 
     /// The model's trainable parameters by name; the loss moves its own.

@@ -20,10 +20,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use tch::Device;
 
 use crate::config::Config;
 use crate::datasets::Dataset;
 use crate::ground::batch::Input;
+use crate::learn::parallel::Place;
 use crate::store::files;
 use crate::store::run::{Run, Summary};
 use crate::store::table::{self, Cells};
@@ -35,7 +37,7 @@ pub use selection::Selection;
 #[derive(Debug, Clone, Copy)]
 pub struct Machine {
     /// Where tensors live.
-    pub device: tch::Device,
+    pub device: Device,
     /// Worker threads for decoding.
     pub threads: usize,
 }
@@ -53,6 +55,16 @@ impl Machine {
 }
 
 impl Machine {
+    /// One rank's part: the processors are divided among the ranks that share them, and each takes a GPU of its own where there are several.
+    pub fn for_rank(self, place: Option<&Place>) -> Self {
+        let Some(place) = place else { return self };
+        let device = match self.device {
+            Device::Cuda(0) => Device::Cuda(place.local_rank % (tch::Cuda::device_count().max(1) as usize)),
+            other => other,
+        };
+        Self { device, threads: (self.threads / place.local_size).max(1) }
+    }
+
     /// Lets libtorch use every thread of this machine.
     fn use_threads(&self) {
         tch::set_num_threads(self.threads as i32);
@@ -65,7 +77,7 @@ impl Machine {
         self.use_threads();
         if matches!(dataset.input(), Input::Bags(_) | Input::ImageBags) {
             let rows: Vec<usize> = (0..dataset.ids().len().min(batch_size)).collect();
-            let numbers = dataset.batch(&rows, None, tch::Device::Cpu)?.inputs.numel();
+            let numbers = dataset.batch(&rows, None, Device::Cpu)?.inputs.numel();
             tch::set_num_threads((numbers >> 20).clamp(1, self.threads.max(1)) as i32);
         }
         Ok(())

@@ -14,10 +14,12 @@ use crate::datasets::cohort;
 use crate::ground::interrupt::Interrupted;
 use crate::learn::fit::{State, fit};
 use crate::learn::optimizers::Optimizer;
+use crate::learn::parallel::Ranks;
+use crate::learn::parallel::meet::{self, Verdict};
 use crate::learn::{Learner, Training, checkpoint};
 use crate::render::training_curves;
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
-use crate::store::{files, history};
+use crate::store::{files, history, tensors};
 
 /// A killed run repeats at most about this long; `WSI_SAVE_EVERY` (seconds) changes it. A matter of the machine, not of the result.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
@@ -65,8 +67,53 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
 /// # Errors
 /// Data, labels or split that do not fit; a loss that is not finite; an interruption (the same call continues).
 pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> Result<Summary> {
+    lead(config, inputs, out, machine, &Ranks::alone())
+}
+
+/// The same as one of several ranks; rank 0 writes, and alone has a summary.
+///
+/// # Errors
+/// As [`run`]; a rank that differs from rank 0 in settings, data or initial weights; another rank that has ended.
+pub fn run_with(ranks: &Ranks, config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> Result<Option<Summary>> {
+    let outcome = if ranks.leads() {
+        lead(config, inputs, out, machine, ranks).map(Some)
+    } else {
+        follow(config, inputs, machine, ranks).map(|()| None)
+    };
+    if outcome.is_err() {
+        ranks.give_up();
+    }
+    if ranks.size() == 1 { outcome } else { outcome.with_context(|| format!("rank {} of {}", ranks.rank(), ranks.size())) }
+}
+
+/// What all ranks show each other before the first step.
+fn described(recipe: &Recipe, split_digest: &str, learner: &Learner) -> Result<serde_json::Value> {
+    Ok(meet::describe(&recipe.settings, &recipe.inputs, split_digest, &tensors::digest(&learner.tensors())?))
+}
+
+/// Every rank but 0: the same steps, and nothing is written.
+fn follow(config: &Config, inputs: &Inputs, machine: &Machine, ranks: &Ranks) -> Result<()> {
+    let recipe = recipe(config, inputs)?;
+    let (dataset, split) = inputs.open(config)?;
+    let settings = &config.train;
+    machine.use_threads_for(dataset.as_ref(), settings.batch_size)?;
+    let mut learner = Learner::new(settings, dataset.input(), dataset.classes().len(), config.seed, machine.device)?;
+    learner.join(ranks, settings);
+    if ranks.meet(&described(&recipe, &split.digest(dataset.as_ref())?, &learner)?)? == Verdict::Done {
+        return Ok(());
+    }
+    let mut optimizer = settings.optimizer.build(learner.parameters());
+    let mut state = State::new(settings.precision);
+    ranks.hand_over(&learner, optimizer.as_mut(), &mut state)?;
+    let training =
+        Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: machine.device };
+    fit(&mut learner, optimizer.as_mut(), &training, settings, &mut state, &mut |_, _, _| Ok(()))
+}
+
+fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: &Ranks) -> Result<Summary> {
     let recipe = recipe(config, inputs)?;
     if let Some(summary) = run::done(out, &recipe)? {
+        ranks.dismiss()?;
         return Ok(summary);
     }
     // What is wrong with the data or leaks between its parts is said before there is a folder.
@@ -74,6 +121,14 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let waivers = inputs.waivers(config, dataset.as_ref(), &split)?;
     let split_digest = split.digest(dataset.as_ref())?;
     config.train.protocol.check(&config.train, split.valid.0.len())?;
+    let settings = &config.train;
+    machine.use_threads_for(dataset.as_ref(), settings.batch_size)?;
+    let mut learner = Learner::new(settings, dataset.input(), dataset.classes().len(), config.seed, machine.device)?;
+    ranks.check(split.train.0.len(), settings.batch_size, settings.drop_last)?;
+    if ranks.size() > 1 {
+        ranks.meet(&described(&recipe, &split_digest, &learner)?)?;
+    }
+    learner.join(ranks, settings);
     let run = match Run::open(out, recipe)? {
         Opened::Done(summary) => return Ok(summary),
         Opened::Work(run) => run,
@@ -83,9 +138,6 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     if let Some(roll) = dataset.roll() {
         roll.write(&run.path(cohort::FILE))?;
     }
-    let settings = &config.train;
-    machine.use_threads_for(dataset.as_ref(), settings.batch_size)?;
-    let mut learner = Learner::new(settings, dataset.input(), dataset.classes().len(), config.seed, machine.device)?;
     let mut optimizer = settings.optimizer.build(learner.parameters());
     let mut state = checkpoint::resume(&run.folder, &learner, optimizer.as_mut(), settings.precision)?;
     ensure!(
@@ -99,6 +151,10 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     if noted > 0 || state.within.steps > 0 {
         run.log("resume", json!({"epochs": noted, "steps": state.within.steps}))?;
     }
+    if ranks.size() > 1 {
+        run.log("ranks", json!({"ranks": ranks.size()}))?;
+    }
+    ranks.hand_over(&learner, optimizer.as_mut(), &mut state)?;
     let training =
         Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: machine.device };
     let every = save_every()?;
@@ -146,6 +202,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         "best_epoch": state.best.as_ref().map(|(epoch, _)| *epoch),
         "train_loss": state.history.last().map(|line| line.train_loss),
         "epochs": state.history.len(),
+        "ranks": ranks.size(),
     });
     run.finish(figures, Default::default())
 }

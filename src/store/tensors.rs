@@ -95,6 +95,18 @@ pub(super) fn bytes(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
+/// sha256 of the tensors' names, kinds, shapes and values.
+///
+/// # Errors
+/// A tensor of a kind that is not written.
+pub fn digest(tensors: &BTreeMap<String, Tensor>) -> Result<String> {
+    let mut digests = Vec::new();
+    for (name, tensor) in tensors {
+        digests.push((name, format!("{:?}", tensor.kind()), tensor.size(), super::digest::bytes(&bytes(tensor))));
+    }
+    super::digest::settings(&digests)
+}
+
 /// Reads tensors and the note (`Null` where the file has none). Memory: the tensors, and one of them twice.
 ///
 /// # Errors

@@ -3,6 +3,8 @@
 //! The C++ side (`*.cpp`, compiled by `build.rs`) catches what libtorch throws and hands back a text, so that nothing unwinds into Rust.
 
 pub mod autocast;
+pub mod batch_norm;
+pub mod c10d;
 mod caught;
 pub mod convolution;
 pub mod linear;

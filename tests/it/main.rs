@@ -24,6 +24,7 @@ mod losses;
 mod ncmi;
 mod oracle;
 mod oracle_weights;
+mod parallel;
 mod parity;
 mod pickles;
 mod pipeline;
