@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use tch::nn::{self, init::FanInOut, init::NonLinearity, init::NormalOrUniform};
 use tch::{Device, Kind, Tensor};
 
+use crate::torch::autocast::is_on;
 use crate::torch::batch_norm::batch_norm;
 use crate::torch::c10d::Gloo;
 use crate::torch::convolution::Convolution;
@@ -142,7 +143,7 @@ impl ConvNorm {
         if train {
             let _ = self.batches.shallow_clone().g_add_scalar_(1);
         }
-        let map = convolve(images, &self.kernel, None, self.shape);
+        let map = convolve(&laid_out(images), &self.kernel, None, self.shape);
         if let Some(ranks) = self.ranks.as_ref().filter(|_| train) {
             return self.normalise_with(ranks, &map);
         }
@@ -216,6 +217,13 @@ impl Folded {
         let fits = packed.kind == kind && packed.odd == odd;
         fits.then(|| (&packed.convolution, super::channels_last(&images.to_kind(kind))))
     }
+}
+
+/// Images in the order in memory that convolutions and what follows them are faster in, both ways; later layers keep it. On a GPU that is
+/// channels-last in half precision alone: in f32 its kernels for it are slow.
+fn laid_out(images: &Tensor) -> Tensor {
+    let device = images.device();
+    if device == Device::Cpu || is_on(device) { super::channels_last(images) } else { images.shallow_clone() }
 }
 
 fn convolve(images: &Tensor, kernel: &Tensor, bias: Option<&Tensor>, shape: Shape) -> Tensor {

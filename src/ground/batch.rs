@@ -1,6 +1,6 @@
 //! What flows through a model: a batch in, an output out. Slides and natural images meet here.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// What flows in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,4 +36,12 @@ pub struct Output {
     pub head: Option<Tensor>,
     /// `[B,K,N]`, rows sum to 1 over N; only for aggregators that attend (K branches).
     pub attention: Option<Tensor>,
+}
+
+impl Output {
+    /// In f32, whatever the model computed in.
+    pub fn single(self) -> Self {
+        let single = |tensor: Tensor| tensor.to_kind(Kind::Float);
+        Self { embedding: single(self.embedding), head: self.head.map(single), attention: self.attention.map(single) }
+    }
 }

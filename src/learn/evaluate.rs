@@ -3,6 +3,7 @@
 use anyhow::Result;
 use tch::{Device, Kind, Tensor, no_grad};
 
+use super::feed::feed;
 use super::{Learner, finite};
 use crate::datasets::{Augment, Dataset};
 use crate::ground::batch::Output;
@@ -48,10 +49,12 @@ pub fn evaluate_changed(
     let own: Vec<&[usize]> =
         batches.iter().enumerate().filter(|(index, _)| learner.ranks.runs(*index, batches.len())).map(|(_, rows)| *rows).collect();
     dataset.announce(&own.concat());
-    no_grad(|| -> Result<()> {
-        for rows in own {
+    let own: Vec<Vec<usize>> = own.into_iter().map(<[usize]>::to_vec).collect();
+    feed(dataset, &own, augment, device, |feed| {
+        let _no_gradient = tch::no_grad_guard();
+        for rows in &own {
             interrupt::check()?;
-            let batch = dataset.batch(rows, augment, device)?;
+            let batch = feed.next()?;
             let output = learner.model.forward(&batch, false);
             finite::check_output(dataset, &batch, &output)?;
             let distribution = learner.loss.log_distribution(&output);

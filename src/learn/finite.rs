@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 use crate::datasets::Dataset;
 use crate::ground::batch::{Batch, Output};
 use crate::losses::Terms;
+use crate::torch::fused;
 
 /// Every row's label is one of the classes, and there are at least two.
 ///
@@ -33,14 +34,19 @@ pub fn check_labels(loss: &str, dataset: &dyn Dataset, rows: &[usize]) -> Result
 /// # Errors
 /// Names the first sample that is not, and its value.
 pub fn check_output(dataset: &dyn Dataset, batch: &Batch, output: &Output) -> Result<()> {
-    let parts = parts(batch, output);
-    // One pass without temporary copies, one wait for the device: a sum of finite values is finite but for overflows, and these
-    // are told apart below. In f32, since a sum in f16 overflows soon.
-    let sums: Vec<Tensor> = parts.iter().map(|(_, tensor, _)| tensor.detach().sum(Kind::Float)).collect();
-    if Tensor::stack(&sums, 0).sum(None::<Kind>).double_value(&[]).is_finite() {
-        return Ok(());
-    }
-    for (name, tensor, remedy) in parts {
+    if sum(batch, output).double_value(&[]).is_finite() { Ok(()) } else { blame(dataset, batch, output) }
+}
+
+/// A number that is finite if inputs, embeddings and the head's outputs are. It costs one pass without temporary copies. In f32, since a sum
+/// in f16 overflows soon.
+fn sum(batch: &Batch, output: &Output) -> Tensor {
+    let sums: Vec<Tensor> = parts(batch, output).iter().map(|(_, tensor, _)| tensor.detach().sum(Kind::Float)).collect();
+    Tensor::stack(&sums, 0).sum(None::<Kind>)
+}
+
+/// Looks at every sample; also finite values can have a sum that overflows.
+fn blame(dataset: &dyn Dataset, batch: &Batch, output: &Output) -> Result<()> {
+    for (name, tensor, remedy) in parts(batch, output) {
         if let Some((place, value)) = first_not_finite(tensor) {
             bail!("{name} of sample '{}' holds {value}; {remedy}", dataset.ids()[batch.rows[place]]);
         }
@@ -48,23 +54,36 @@ pub fn check_output(dataset: &dyn Dataset, batch: &Batch, output: &Output) -> Re
     Ok(())
 }
 
-/// The loss of a step, of finite inputs and outputs, is finite; returns it.
-///
-/// # Errors
-/// Names the loss, and the sample or the terms that are not finite.
-pub fn check_step(loss: &str, dataset: &dyn Dataset, batch: &Batch, output: &Output, terms: &Terms) -> Result<f64> {
-    let total = terms.total.double_value(&[]);
-    check_output(dataset, batch, output).map_err(|error| error.context(format!("loss '{loss}' is {total}")))?;
-    if !total.is_finite() {
-        let parts: Vec<String> = terms.parts.iter().map(|(name, part)| format!("{name} {}", part.double_value(&[]))).collect();
-        let parts = if parts.is_empty() { "it has no terms".to_owned() } else { format!("its terms are: {}", parts.join(", ")) };
-        let samples: Vec<&str> = batch.rows.iter().map(|&row| dataset.ids()[row].as_str()).collect();
-        bail!(
-            "loss '{loss}' is {total}, of finite inputs and embeddings; {parts}; samples: {}; lower the learning rate",
-            samples.join(", ")
-        );
+/// What tells whether a forward pass was sound, left on the device: looking at it waits for all that the device has been given, so that the
+/// backward pass is given to it before.
+pub struct Traces(Tensor);
+
+impl Traces {
+    /// Of a forward pass.
+    pub fn of(batch: &Batch, output: &Output, terms: &Terms) -> Self {
+        Self(Tensor::stack(&[terms.total.detach().to_kind(Kind::Double), sum(batch, output).to_kind(Kind::Double)], 0))
     }
-    Ok(total)
+
+    /// The loss of the step, of finite inputs and outputs, is finite; returns it.
+    ///
+    /// # Errors
+    /// Names the loss, and the sample or the terms that are not finite.
+    pub fn check(&self, loss: &str, dataset: &dyn Dataset, batch: &Batch, output: &Output, terms: &Terms) -> Result<f64> {
+        let [total, sum] = <[f64; 2]>::try_from(Vec::<f64>::try_from(&self.0)?).expect("two numbers");
+        if !sum.is_finite() {
+            blame(dataset, batch, output).map_err(|error| error.context(format!("loss '{loss}' is {total}")))?;
+        }
+        if !total.is_finite() {
+            let parts: Vec<String> = terms.parts.iter().map(|(name, part)| format!("{name} {}", part.double_value(&[]))).collect();
+            let parts = if parts.is_empty() { "it has no terms".to_owned() } else { format!("its terms are: {}", parts.join(", ")) };
+            let samples: Vec<&str> = batch.rows.iter().map(|&row| dataset.ids()[row].as_str()).collect();
+            bail!(
+                "loss '{loss}' is {total}, of finite inputs and embeddings; {parts}; samples: {}; lower the learning rate",
+                samples.join(", ")
+            );
+        }
+        Ok(total)
+    }
 }
 
 /// The gradients of a finite loss are finite.
@@ -72,8 +91,13 @@ pub fn check_step(loss: &str, dataset: &dyn Dataset, batch: &Batch, output: &Out
 /// # Errors
 /// Names the loss and the first parameter whose gradient is not.
 pub fn check_gradients(loss: &str, parameters: &BTreeMap<String, Tensor>) -> Result<()> {
-    let gradients = parameters.iter().map(|(name, parameter)| (name, parameter.grad())).filter(|(_, gradient)| gradient.defined());
-    match first_bad(gradients) {
+    let gradients: Vec<_> =
+        parameters.iter().map(|(name, parameter)| (name, parameter.grad())).filter(|(_, gradient)| gradient.defined()).collect();
+    let tensors: Vec<&Tensor> = gradients.iter().map(|(_, gradient)| gradient).collect();
+    if tensors.is_empty() || fused::norms(&tensors)?.sum(Kind::Double).double_value(&[]).is_finite() {
+        return Ok(());
+    }
+    match first_bad(gradients.into_iter()) {
         None => Ok(()),
         Some(name) => bail!("loss '{loss}' is finite, but its gradient for '{name}' is not; lower the learning rate"),
     }

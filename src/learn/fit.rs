@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
 use super::evaluate::{Evaluated, evaluate, macro_scores};
+use super::feed::{Feed, feed};
 use super::optimizers::Optimizer;
 use super::precision::{LossScale, Precision};
 use super::{Learner, TrainSettings, Training, curves, finite};
@@ -16,6 +17,7 @@ use crate::ground::progress::Progress;
 use crate::ground::seed;
 use crate::losses::Moment;
 use crate::store::history::{Epoch, MeasuredOn};
+use crate::torch::autocast::autocast;
 
 /// Most training samples whose embeddings start a loss's running centre.
 const START_SAMPLES: usize = 256;
@@ -148,22 +150,32 @@ fn train_epoch(
         batches.retain(|batch| batch.len() == settings.batch_size);
     }
     let steps: Vec<&[&[usize]]> = batches.chunks(settings.accumulate).collect();
-    let coming = steps[state.within.steps.min(steps.len())..].iter().copied().flatten();
-    training.dataset.announce(&coming.flat_map(|batch| learner.ranks.share(batch)).collect::<Vec<_>>());
-    while state.within.steps < steps.len() {
-        learner.ranks.check_interrupt()?;
-        let step = state.within.steps;
-        seed::seed_torch(training.seed, &dropout_stream(epoch, step, learner.ranks.rank()));
-        let passed = (epoch - 1) as f64 + step as f64 / steps.len() as f64;
-        let place = Place { epoch, passed };
-        let loss = take_step(learner, optimizer, training, settings, &mut state.scale, &place, steps[step])
-            .with_context(|| format!("epoch {epoch}, step {} of {}; no weight was changed in it", step + 1, steps.len()))?;
-        let samples: usize = steps[step].iter().map(|batch| batch.len()).sum();
-        state.within =
-            Within { steps: step + 1, loss_sum: state.within.loss_sum + loss * samples as f64, samples: state.within.samples + samples };
-        keep(learner, optimizer, state)?;
-    }
-    Ok(())
+    let coming: Vec<&[usize]> = steps[state.within.steps.min(steps.len())..].iter().copied().flatten().copied().collect();
+    let views = learner.loss.views();
+    // Equal views would teach nothing: a loss of several views gets random ones whatever the setting.
+    let augment = (settings.augment || views > 1).then_some(Augment { seed: training.seed, epoch, views });
+    let own: Vec<Vec<usize>> = coming.iter().map(|batch| learner.ranks.share(batch)).collect();
+    training.dataset.announce(&own.concat());
+    let wanted: Vec<Vec<usize>> = own.iter().map(|rows| rows.repeat(views)).collect();
+    feed(training.dataset, &wanted, augment, training.device, |feed| {
+        while state.within.steps < steps.len() {
+            learner.ranks.check_interrupt()?;
+            let step = state.within.steps;
+            seed::seed_torch(training.seed, &dropout_stream(epoch, step, learner.ranks.rank()));
+            let passed = (epoch - 1) as f64 + step as f64 / steps.len() as f64;
+            let mut place = Place { epoch, passed, batches: steps[step], feed };
+            let loss = take_step(learner, optimizer, training, settings, &mut state.scale, &mut place)
+                .with_context(|| format!("epoch {epoch}, step {} of {}; no weight was changed in it", step + 1, steps.len()))?;
+            let samples: usize = steps[step].iter().map(|batch| batch.len()).sum();
+            state.within = Within {
+                steps: step + 1,
+                loss_sum: state.within.loss_sum + loss * samples as f64,
+                samples: state.within.samples + samples,
+            };
+            keep(learner, optimizer, state)?;
+        }
+        Ok(())
+    })
 }
 
 /// Name of a step's random stream; other ranks drop other units of their samples.
@@ -171,12 +183,16 @@ fn dropout_stream(epoch: usize, step: usize, rank: usize) -> String {
     if rank == 0 { format!("dropout/{epoch}/{step}") } else { format!("dropout/{epoch}/{step}/{rank}") }
 }
 
-/// Where a step stands in time.
-struct Place {
+/// Where a step stands in time, and what it is given.
+struct Place<'a> {
     /// From 1.
     epoch: usize,
     /// Epochs passed, with fraction.
     passed: f64,
+    /// Rows of its batches, all ranks'.
+    batches: &'a [&'a [usize]],
+    /// Whence this rank's part of them comes.
+    feed: &'a mut Feed,
 }
 
 /// Forward and backward of some batches, then one step of the model and one of the loss; returns the mean loss.
@@ -186,34 +202,33 @@ fn take_step(
     training: &Training,
     settings: &TrainSettings,
     scale: &mut LossScale,
-    place: &Place,
-    batches: &[&[usize]],
+    place: &mut Place,
 ) -> Result<f64> {
     let views = learner.loss.views();
-    // Equal views would teach nothing: a loss of several views gets random ones whatever the setting.
-    let augment = (settings.augment || views > 1).then_some(Augment { seed: training.seed, epoch: place.epoch, views });
-    let samples: usize = batches.iter().map(|batch| batch.len()).sum();
+    let samples: usize = place.batches.iter().map(|batch| batch.len()).sum();
     let ranks = learner.ranks.clone();
     let mut mean = 0.0;
     let mut own_terms = 0.0;
     let mut seen = None;
     learner.model.before_step(place.passed / settings.epochs as f64);
     optimizer.zero_gradients();
-    for rows in batches {
-        let own_rows = ranks.share(rows);
-        let batch = training.dataset.batch(&own_rows.repeat(views), augment, training.device)?;
-        let (output, own) = tch::autocast(settings.precision == Precision::Mixed, || learner.model.forward_step(&batch));
+    for rows in place.batches {
+        let batch = place.feed.next()?;
+        let (output, own) = autocast(training.device, settings.precision.kind(), || learner.model.forward_step(&batch))?;
+        // Losses take logarithms and differences of small numbers.
+        let output = if settings.precision == Precision::F32 { output } else { output.single() };
         if ranks.size() > 1 {
             // What is wrong with a sample is said by the rank that has it, before the others see its output.
             finite::check_output(training.dataset, &batch, &output)?;
         }
-        let (own, of_own) = ranks.weigh(own, own_rows.len() as f64 / rows.len() as f64);
+        let (own, of_own) = ranks.weigh(own, (batch.rows.len() / views) as f64 / rows.len() as f64);
         let (all, targets) = ranks.collect(&output, &batch.targets, views, rows.len())?;
         let terms = learner.model.total(learner.loss.forward(&all, &targets), own);
-        let value = finite::check_step(settings.loss.name(), training.dataset, &batch, &output, &terms)?;
+        let traces = finite::Traces::of(&batch, &output, &terms);
         let share = rows.len() as f64 / samples as f64;
         // METHOD: gradients of the batches are averaged by samples, so that a loss that is a mean over samples does not see the cut.
-        (terms.total * (share * scale.factor)).backward();
+        (&terms.total * (share * scale.factor)).backward();
+        let value = traces.check(settings.loss.name(), training.dataset, &batch, &output, &terms)?;
         mean += (value - of_own) * share;
         own_terms += of_own * share;
         seen = Some((batch, rows.len()));

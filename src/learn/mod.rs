@@ -17,6 +17,7 @@ use crate::model::{Model, ModelSettings};
 pub mod checkpoint;
 mod curves;
 pub mod evaluate;
+mod feed;
 pub mod finite;
 pub mod fit;
 pub mod optimizers;
@@ -158,11 +159,19 @@ impl Learner {
         for side in settings.image_sides() {
             settings.model.encoder.check(side)?;
         }
-        seed::seed_torch(seed, "initial-weights");
-        let variables = VarStore::new(device);
-        let model = Model::new(&settings.model, input, settings.loss.head(), classes as i64, &(variables.root() / "model"))?;
-        let loss = settings.loss.build(&Site { path: variables.root() / "loss", classes: classes as i64, width: model.width() })?;
-        Ok(Self { variables, model, loss, ranks: parallel::Ranks::alone() })
+        let build = |device| -> Result<Self> {
+            seed::seed_torch(seed, "initial-weights");
+            let variables = VarStore::new(device);
+            let model = Model::new(&settings.model, input, settings.loss.head(), classes as i64, &(variables.root() / "model"))?;
+            let loss = settings.loss.build(&Site { path: variables.root() / "loss", classes: classes as i64, width: model.width() })?;
+            Ok(Self { variables, model, loss, ranks: parallel::Ranks::alone() })
+        };
+        let mut learner = build(device)?;
+        if device != Device::Cpu {
+            // A seed gives other numbers on a GPU: what is drawn is drawn on the processor, so that a run begins alike everywhere.
+            learner.variables.copy(&build(Device::Cpu)?.variables)?;
+        }
+        Ok(learner)
     }
 
     /// Trains as one of several ranks from now on.

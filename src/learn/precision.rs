@@ -1,6 +1,6 @@
-//! Mixed precision: the model's forward pass in f16 where libtorch deems it safe, everything else in f32.
+//! Mixed precision: the model's forward pass in f16 or bf16 where libtorch deems it safe, everything else in f32.
 //!
-//! Small gradients vanish in f16, so the loss is scaled up before backward and gradients down after it. The scale is halved
+//! bf16 has the range of f32 and needs no more. Small gradients vanish in f16, so there the loss is scaled up before backward and gradients down after it. The scale is halved
 //! and the step left out when a gradient overflows, doubled after many that did not. Source: Micikevicius et al. 2018, §3.2.
 
 use anyhow::{Result, ensure};
@@ -18,6 +18,8 @@ pub enum Precision {
     F32,
     /// f16 where it is safe; on a GPU only.
     Mixed,
+    /// bf16 where it is safe.
+    Bf16,
 }
 
 impl Precision {
@@ -26,8 +28,20 @@ impl Precision {
     /// # Errors
     /// Mixed precision without a GPU.
     pub fn check(self, device: Device) -> Result<()> {
-        ensure!(self == Self::F32 || device.is_cuda(), "train.precision = \"mixed\" needs a GPU (--device cuda:0); on a CPU train in f32");
+        ensure!(
+            self != Self::Mixed || device.is_cuda(),
+            "train.precision = \"mixed\" needs a GPU (--device cuda:0); on a CPU train in f32 or bf16"
+        );
         Ok(())
+    }
+
+    /// What layers that bear it compute in.
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Self::F32 => Kind::Float,
+            Self::Mixed => Kind::Half,
+            Self::Bf16 => Kind::BFloat16,
+        }
     }
 }
 
@@ -45,14 +59,14 @@ pub struct LossScale {
 }
 
 impl LossScale {
-    /// The scale at the start: 1 for ever in f32.
+    /// The scale at the start: 1 for ever without f16.
     pub fn new(precision: Precision) -> Self {
         Self { factor: if precision == Precision::Mixed { FIRST_SCALE } else { 1.0 }, steady: 0 }
     }
 
     /// Scales the gradients back. `false` if one of them overflowed: then the step must be left out.
     pub fn unscale(&mut self, precision: Precision, optimizer: &dyn Optimizer) -> bool {
-        if precision == Precision::F32 {
+        if precision != Precision::Mixed {
             return true;
         }
         let finite = no_grad(|| {

@@ -95,12 +95,20 @@ fn network(config: &Config, file: Option<&Path>, device: Device) -> Result<(Box<
         return Ok((Box::new(Exported::load(&path, config.extract.encoder.px()?, device)?), sha256));
     }
     architecture.check(config.extract.encoder.px()?).with_context(|| format!("the encoder '{name}'"))?;
-    let store = VarStore::new(device);
-    seed::seed_torch(config.seed, "encoder");
-    let encoder = architecture.build(&store.root())?;
+    let build = |device| -> Result<(VarStore, Box<dyn Encoder>)> {
+        let store = VarStore::new(device);
+        seed::seed_torch(config.seed, "encoder");
+        let encoder = architecture.build(&store.root())?;
+        Ok((store, encoder))
+    };
+    let (mut store, encoder) = build(device)?;
     if config.extract.random_weights {
         ensure!(file.is_none(), "a weight file and random weights exclude each other");
         tracing::warn!("extract: {name} with random weights, as asked; its features know nothing of images");
+        if device != Device::Cpu {
+            // A seed gives other numbers on a GPU: bags must not tell where they were made.
+            store.copy(&build(Device::Cpu)?.0)?;
+        }
         return Ok((encoder, random(config)));
     }
     let path = weight_file(&config.extract.encoder, file)?;

@@ -23,6 +23,8 @@ char* wsi_autocast(int cuda, int brain, int on) {
   });
 }
 
+int wsi_autocast_is_on(int cuda) { return at::autocast::is_autocast_enabled(cuda ? at::kCUDA : at::kCPU); }
+
 // Convolutions on a GPU in f32 as they are asked for, not in TF32, which keeps ten bits.
 char* wsi_exact_single() {
   return wsi::guarded([] { at::globalContext().setAllowTF32CuDNN(false); });

@@ -8,6 +8,7 @@ use super::{Fault, check};
 
 unsafe extern "C" {
     fn wsi_autocast(cuda: c_int, brain: c_int, on: c_int) -> Fault;
+    fn wsi_autocast_is_on(cuda: c_int) -> c_int;
     fn wsi_exact_single() -> Fault;
 }
 
@@ -38,6 +39,12 @@ pub fn autocast<T>(device: Device, kind: Kind, work: impl FnOnce() -> T) -> Resu
     Ok(work())
 }
 
+/// Whether this thread is within [`autocast`] for tensors on `device`.
+pub fn is_on(device: Device) -> bool {
+    // SAFETY: a number crosses; the state of this thread is read.
+    unsafe { wsi_autocast_is_on(device.is_cuda().into()) != 0 }
+}
+
 /// Ends it also where the work panics.
 struct Ended<F: Fn()>(F);
 
@@ -56,8 +63,8 @@ mod tests {
     #[test]
     fn layers_compute_in_the_kind_and_no_longer_than_asked() {
         let (a, b) = (Tensor::rand([4, 8], (Kind::Float, Device::Cpu)), Tensor::rand([8, 4], (Kind::Float, Device::Cpu)));
-        let kind = |as_kind| autocast(Device::Cpu, as_kind, || a.matmul(&b).kind()).unwrap();
-        assert_eq!((kind(Kind::BFloat16), kind(Kind::Float)), (Kind::BFloat16, Kind::Float));
+        let kind = |as_kind| autocast(Device::Cpu, as_kind, || (a.matmul(&b).kind(), is_on(Device::Cpu))).unwrap();
+        assert_eq!((kind(Kind::BFloat16), kind(Kind::Float)), ((Kind::BFloat16, true), (Kind::Float, false)));
         let panicked = std::panic::catch_unwind(|| autocast(Device::Cpu, Kind::BFloat16, || panic!("as intended")));
         assert!(panicked.is_err() && a.matmul(&b).kind() == Kind::Float);
     }

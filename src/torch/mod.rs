@@ -7,6 +7,8 @@ pub mod batch_norm;
 pub mod c10d;
 mod caught;
 pub mod convolution;
+pub mod fused;
+pub mod gpu;
 pub mod linear;
 pub mod mixed;
 pub mod program;

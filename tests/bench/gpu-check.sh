@@ -20,7 +20,7 @@ pack() {
   strip -o "$1/wsi" "$program"
   cp -L "$openslide/lib/libopenslide.so.1" "$1/"
   xz -f -T0 -3 "$1/wsi" "$1/libopenslide.so.1"
-  cp "$here/gpu-check.sh" "$1/"
+  cp "$here/gpu-check.sh" "$here/reference/train.py" "$1/"
   du -sh "$1" >&2
 }
 
@@ -57,3 +57,14 @@ fi
 [ -z "${CIFAR:-}" ] || more+=(--cifar "$CIFAR")
 "$wsi" gpu-check --out "$json" --device "${DEVICE:-cuda:0}" "${more[@]}" ${GPU_CHECK_ARGUMENTS:-}
 cat "$json"
+
+# The same steps in eager PyTorch, on images that are there already; the first of each pair warms up.
+peer=$here/train.py
+[ -f "$peer" ] || peer=$here/reference/train.py
+if python3 -c 'import torch' 2>/dev/null; then
+  for batch in 64 128 512; do
+    for way in 'f32 contiguous' 'tf32 contiguous' 'bf16 contiguous' 'bf16 channels-last'; do echo "$way $batch 20"; echo "$way $batch 60"; done
+  done >"$work/orders"
+  env -u LD_LIBRARY_PATH python3 -W ignore "$peer" "$(nproc)" "${DEVICE:-cuda:0}" <"$work/orders" |
+    paste -d ' ' "$work/orders" - | awk 'NR % 2 == 0 { printf "PyTorch, batch %d, %s, %s: %.0f images/s\n", $3, $1, $2, $3 * $4 / $5 }'
+fi

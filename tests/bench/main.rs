@@ -31,6 +31,7 @@ mod mil;
 mod peer;
 mod tile_stage;
 mod tiles;
+mod train;
 
 const BATCH: usize = 32;
 const REPEATS: usize = 3;
@@ -66,6 +67,9 @@ fn main() -> Result<()> {
     }
     if wanted("extract") {
         rows.extend(extract::rows(threads)?);
+    }
+    if wanted("train") {
+        rows.extend(train::rows(threads)?);
     }
     if wanted("losses") {
         rows.extend(losses::rows(threads)?);

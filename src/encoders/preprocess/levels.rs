@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::encoders::Normalisation;
 use crate::ground::units::Size;
+use crate::torch::gpu;
 
 /// `(x/255 − mean)/std` of each level of red, green and blue.
 pub(in crate::encoders) struct Levels {
@@ -69,12 +70,9 @@ impl Levels {
     }
 }
 
-/// A tensor on another device. To a GPU from pinned memory, so that the copy does not wait for what the device is computing.
+/// A tensor on another device, by a copy that does not wait for what the device is computing.
 fn upload(tensor: &Tensor, device: Device) -> Result<Tensor> {
-    Ok(match device {
-        Device::Cuda(_) => tensor.f_pin_memory(device)?.f_to_device_(device, tensor.kind(), true, false)?,
-        _ => tensor.f_to_device(device)?,
-    })
+    Ok(gpu::upload(&gpu::pin(tensor, device)?, device)?)
 }
 
 /// Writes each pixel's numbers into a new tensor of numbers `T`.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
-use super::Optimizer;
+use super::{Optimizer, like};
+use crate::torch::fused;
 
 /// Settings of AdamW.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,23 +53,14 @@ impl Optimizer for AdamW {
     fn step(&mut self, learning_rate: f64) {
         let AdamWSettings { beta1, beta2, epsilon, weight_decay, .. } = self.settings;
         self.steps += 1;
-        let unbias1 = 1.0 - beta1.powi(self.steps as i32);
-        let unbias2 = 1.0 - beta2.powi(self.steps as i32);
+        let used: Vec<&String> = self.parameters.iter().filter(|(_, parameter)| parameter.grad().defined()).map(|(name, _)| name).collect();
+        let Some(one) = used.first().map(|name| &self.parameters[*name]) else { return };
+        let step = Tensor::from(self.steps as f32).to_device(one.device());
+        let numbers = fused::Adam { betas: [beta1, beta2], decay: weight_decay, epsilon };
         no_grad(|| {
-            for (name, parameter) in &self.parameters {
-                let gradient = parameter.grad();
-                let (Some(first), Some(second)) = (self.first.get_mut(name), self.second.get_mut(name)) else { continue };
-                if !gradient.defined() {
-                    continue;
-                }
-                let mut weight = parameter.shallow_clone();
-                let _ = weight.g_mul_scalar_(1.0 - learning_rate * weight_decay);
-                let _ = first.g_mul_scalar_(beta1).g_add_(&(&gradient * (1.0 - beta1)));
-                let _ = second.g_mul_scalar_(beta2).addcmul_(&(&gradient * (1.0 - beta2)), &gradient);
-                let denominator = (&*second / unbias2).sqrt() + epsilon;
-                let _ = weight.g_sub_(&(&*first / denominator * (learning_rate / unbias1)));
-            }
-        });
+            fused::adamw(&of(&used, &self.parameters), &of(&used, &self.first), &of(&used, &self.second), &step, learning_rate, numbers)
+        })
+        .expect("moments like each parameter");
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {
@@ -80,11 +72,14 @@ impl Optimizer for AdamW {
     }
 
     fn restore(&mut self, state: &BTreeMap<String, Tensor>) {
-        let named = |kind: &str| state.iter().filter_map(|(n, t)| Some((n.strip_prefix(kind)?.to_owned(), t.copy()))).collect();
-        self.first = named("first.");
-        self.second = named("second.");
+        self.first = like(&self.parameters, state, "first.");
+        self.second = like(&self.parameters, state, "second.");
         self.steps = state.get("steps").map_or(0, |steps| steps.int64_value(&[0]));
     }
+}
+
+fn of<'a>(names: &[&String], tensors: &'a BTreeMap<String, Tensor>) -> Vec<&'a Tensor> {
+    names.iter().map(|name| &tensors[*name]).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use tch::{Tensor, no_grad};
 
+use crate::torch::fused;
+
 mod adamw;
 mod sgd;
 
@@ -51,24 +53,32 @@ pub trait Optimizer: Send {
 
     /// Forgets the gradients.
     fn zero_gradients(&self) {
-        for parameter in self.parameters().values() {
-            parameter.shallow_clone().zero_grad();
-        }
+        fused::forget_gradients(self.parameters().values()).expect("parameters can be without a gradient");
     }
 
     /// Scales all gradients so that their common L2 norm is at most `limit`.
     fn clip_gradients(&self, limit: f64) {
         let gradients: Vec<Tensor> = self.parameters().values().map(Tensor::grad).filter(Tensor::defined).collect();
+        if gradients.is_empty() {
+            return;
+        }
         no_grad(|| {
-            let squares: Vec<Tensor> = gradients.iter().map(|g| g.square().sum(None::<tch::Kind>)).collect();
-            if squares.is_empty() {
-                return;
-            }
-            let norm = Tensor::stack(&squares, 0).sum(None::<tch::Kind>).sqrt();
-            let scale = (limit / (norm + 1e-6)).clamp_max(1.0);
+            let norms = fused::norms(&gradients.iter().collect::<Vec<_>>()).expect("gradients of one kind and device");
+            let scale = (limit / (norms.norm() + 1e-6)).clamp_max(1.0);
             for mut gradient in gradients {
                 let _ = gradient.g_mul_(&scale);
             }
         });
     }
+}
+
+/// The tensors that `state` has under `prefix`, by the name of their parameter and on its device.
+fn like(parameters: &BTreeMap<String, Tensor>, state: &BTreeMap<String, Tensor>, prefix: &str) -> BTreeMap<String, Tensor> {
+    let find = |name: &String, parameter: &Tensor| {
+        let saved = state.get(&format!("{prefix}{name}"))?;
+        let mut own = parameter.detach().zeros_like();
+        own.copy_(saved);
+        Some((name.clone(), own))
+    };
+    parameters.iter().filter_map(|(name, parameter)| find(name, parameter)).collect()
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
-use super::Optimizer;
+use super::{Optimizer, like};
+use crate::torch::fused;
 
 /// Settings of SGD.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,21 +44,15 @@ impl Optimizer for Sgd {
     }
 
     fn step(&mut self, learning_rate: f64) {
-        no_grad(|| {
-            for (name, parameter) in &self.parameters {
-                let gradient = parameter.grad();
-                if !gradient.defined() {
-                    continue;
-                }
-                let gradient = gradient + parameter * self.settings.weight_decay;
-                let velocity = match self.velocity.remove(name) {
-                    Some(former) => former * self.settings.momentum + gradient,
-                    None => gradient,
-                };
-                let _ = parameter.shallow_clone().g_sub_(&(&velocity * learning_rate));
-                self.velocity.insert(name.clone(), velocity);
-            }
-        });
+        let used: Vec<(&String, &Tensor)> = self.parameters.iter().filter(|(_, parameter)| parameter.grad().defined()).collect();
+        for (name, parameter) in &used {
+            // From zeros the first velocity is the gradient itself.
+            self.velocity.entry((*name).clone()).or_insert_with(|| parameter.detach().zeros_like());
+        }
+        let velocities: Vec<&Tensor> = used.iter().map(|(name, _)| &self.velocity[*name]).collect();
+        let parameters: Vec<&Tensor> = used.iter().map(|(_, parameter)| *parameter).collect();
+        let SgdSettings { momentum, weight_decay, .. } = self.settings;
+        no_grad(|| fused::sgd(&parameters, &velocities, learning_rate, momentum, weight_decay)).expect("a velocity like each parameter");
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {
@@ -65,7 +60,7 @@ impl Optimizer for Sgd {
     }
 
     fn restore(&mut self, state: &BTreeMap<String, Tensor>) {
-        self.velocity = state.iter().filter_map(|(name, t)| Some((name.strip_prefix("velocity.")?.to_owned(), t.copy()))).collect();
+        self.velocity = like(&self.parameters, state, "velocity.");
     }
 }
 

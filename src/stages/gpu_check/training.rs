@@ -18,6 +18,10 @@ use crate::learn::fit::{State, fit};
 use crate::learn::{Learner, Training};
 use crate::stages::{Data, extract};
 use crate::store::files;
+use crate::torch::gpu;
+
+/// Images in a batch, of the epochs that are timed.
+const BATCHES: [usize; 3] = [64, 128, 512];
 
 /// Images of the comparison of steps.
 const FEW: usize = 32;
@@ -90,18 +94,23 @@ pub(super) fn images(bench: &Bench, loss: &str) -> Result<Value> {
     compare(bench, &config, &dataset)
 }
 
-/// An epoch over CIFAR-100, or over as many images as were asked for.
+/// An epoch over CIFAR-100, or over as many images as were asked for, in each precision and a few sizes of a batch.
 pub(super) fn cifar_epoch(bench: &Bench) -> Result<Value> {
     let folder = bench.settings.cifar.clone().map_or_else(|| made_up(bench, bench.settings.images), Ok)?;
     let dataset = Cifar::read(&folder)?;
     let mut found = json!({"images": dataset.ids().len(), "made_up": bench.settings.cifar.is_none()});
-    let precisions: &[&str] = if bench.machine.device.is_cuda() { &["f32", "mixed"] } else { &["f32"] };
-    for precision in precisions {
-        let setting = format!("train.precision={precision}");
-        let config = config("cross-entropy", &[&IMAGES[..], &["train.batch-size=64", "train.augment=true", &setting]].concat())?;
-        let (loss, _, seconds) = pass(bench, &config, &dataset, bench.machine.device)?;
-        found[*precision] = json!({"seconds": seconds, "images_per_second": dataset.ids().len() as f64 / seconds, "loss": loss});
+    let precisions: &[&str] = if bench.machine.device.is_cuda() { &["f32", "mixed", "bf16"] } else { &["f32", "bf16"] };
+    for batch in BATCHES {
+        for precision in precisions {
+            let settings = [format!("train.precision={precision}"), format!("train.batch-size={batch}")];
+            let config =
+                config("cross-entropy", &[&IMAGES[..], &["train.augment=true"], &settings.each_ref().map(String::as_str)[..]].concat())?;
+            let (loss, _, seconds) = pass(bench, &config, &dataset, bench.machine.device)?;
+            found[format!("{precision}.{batch}")] =
+                json!({"seconds": seconds, "images_per_second": dataset.ids().len() as f64 / seconds, "loss": loss});
+        }
     }
+    found["peak_gpu_bytes"] = json!(gpu::peak_memory(bench.machine.device));
     Ok(found)
 }
 
