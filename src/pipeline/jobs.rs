@@ -51,11 +51,8 @@ pub fn execute(pipeline: &Pipeline, machine: &Machine) -> Result<Outcome> {
     let mut outcome = Outcome { report: None, verdict: None, probes };
     if let Some(page) = pipeline.page.as_ref().filter(|_| pipeline.stages.contains(&"report")) {
         ensure!(!outcome.probes.is_empty(), "no run of pipeline '{}' ended well:\n{}", pipeline.name, stages::list(&failed));
-        let names: Vec<_> = outcome.probes.iter().filter_map(|probe| probe.file_name()).map(|name| name.to_string_lossy()).collect();
-        let digest = digest::settings(&(&names, page, &pipeline.size, failed.keys().collect::<Vec<_>>()))?;
-        let parts = [Some(pipeline.name.as_str()), pipeline.size.scale.as_deref(), Some(&digest)];
-        let folder = pipeline.folder.join("report").join(parts.into_iter().flatten().collect::<Vec<_>>().join("-"));
-        let summary = exhibits::run(page, &pipeline.size, &outcome.probes, &failed, &folder)?;
+        let name = [Some(pipeline.name.as_str()), pipeline.size.scale.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("-");
+        let (folder, summary) = exhibits::run(page, &pipeline.size, &outcome.probes, &failed, &pipeline.folder.join("report"), &name)?;
         outcome.verdict = summary.figures["verdict"].as_str().map(str::to_owned);
         tracing::info!("report: '{}'", folder.join(exhibits::PAGE).display());
         ensure!(

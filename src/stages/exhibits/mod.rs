@@ -98,20 +98,30 @@ struct Setting<'a> {
     page: &'a PageSettings,
 }
 
-/// Writes the page of `probes` into `out`. `failed`: runs that ended with an error, and it.
+/// Writes the page of `probes` into a folder of its own in `parent`, whose name begins with `name`; gives the folder. `failed`: runs that
+/// ended with an error, and it.
 ///
 /// # Errors
 /// A run that cannot be read, settings of the page that choose no run or several of one seed, a folder that cannot be written.
-pub fn run(page: &PageSettings, size: &Size, probes: &[PathBuf], failed: &BTreeMap<String, String>, out: &Path) -> Result<Summary> {
+pub fn run(
+    page: &PageSettings,
+    size: &Size,
+    probes: &[PathBuf],
+    failed: &BTreeMap<String, String>,
+    parent: &Path,
+    name: &str,
+) -> Result<(PathBuf, Summary)> {
     let runs = runs::read(probes)?;
     let digests: Vec<&str> = runs.iter().map(|run| run.digest.as_str()).collect();
     let recipe = Recipe {
         stage: "report".to_owned(),
-        settings: without_nulls(json!({"page": page, "size": size, "failed": failed.keys().collect::<Vec<_>>(), "layout": LAYOUT})),
+        settings: without_nulls(json!({"page": page, "size": size, "failed": failed, "layout": LAYOUT})),
         inputs: BTreeMap::from([("runs".to_owned(), digest::bytes(digests.join("\n").as_bytes()))]),
     };
-    let run = match Run::open(out, recipe)? {
-        Opened::Done(summary) => return Ok(summary),
+    // A page of other runs, or of another program, is another folder, as everywhere.
+    let folder = parent.join(format!("{name}-{}", recipe.digest()?));
+    let run = match Run::open(&folder, recipe)? {
+        Opened::Done(summary) => return Ok((folder, summary)),
         Opened::Work(run) => run,
     };
     let setting = Setting { differs: differences(page, size, &runs), page };
@@ -138,7 +148,8 @@ pub fn run(page: &PageSettings, size: &Size, probes: &[PathBuf], failed: &BTreeM
         files::write_bytes(&run.path("figure.svg"), picture.as_bytes())?;
     }
     files::write_bytes(&run.path(PAGE), exhibit::page(&sheet).as_bytes())?;
-    run.finish(json!({"runs": runs.len(), "verdict": shown.verdict, "failed": failed.len()}), BTreeMap::new())
+    let summary = run.finish(json!({"runs": runs.len(), "verdict": shown.verdict, "failed": failed.len()}), BTreeMap::new())?;
+    Ok((folder, summary))
 }
 
 /// The same for TOML, which has no null: keys without a value are left out, values that the paper does not have become a dash.

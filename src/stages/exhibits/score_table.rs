@@ -301,7 +301,7 @@ fn verdict(pair: &Pair, found: &[Difference]) -> String {
     let open = named(&|one| one.points.is_bounded() && one.points.low <= 0.0 && one.points.high >= 0.0);
     let single = named(&|one| !one.points.is_bounded());
     let values: Vec<String> = found.iter().map(|one| format!("{} on {}", points(&one.points), one.column)).collect();
-    let mut parts = vec![format!("{first} − {second}: {} points.", values.join(", "))];
+    let mut parts = vec![format!("{first} − {second}, in points: {}.", values.join(", "))];
     let mut say = |which: &str, what: String| {
         if !which.is_empty() {
             parts.push(what);
