@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
@@ -12,10 +13,28 @@ use super::blocks::{self, ConvNorm, Follows, Norm, Shape};
 use super::residual::{Depth, Naming, Stages};
 use crate::torch::c10d::Gloo;
 
-/// Settings of a CIFAR ResNet: none, its name says everything.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// Settings of a CIFAR ResNet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct CifarResNetSettings {}
+pub struct CifarResNetSettings {
+    /// Channels of the stem; every other layer is as wide in proportion. 64 is the published network.
+    pub width: i64,
+}
+
+impl Default for CifarResNetSettings {
+    fn default() -> Self {
+        Self { width: 64 }
+    }
+}
+
+impl CifarResNetSettings {
+    /// # Errors
+    /// A width that makes no network, or one that no machine holds.
+    pub(super) fn check(&self) -> Result<()> {
+        ensure!((1..=1024).contains(&self.width), "the width of a CIFAR ResNet is {}; it must lie from 1 to 1024", self.width);
+        Ok(())
+    }
+}
 
 /// 3×3 stem at stride 1, residual stages.
 pub struct CifarResNet {
@@ -24,12 +43,12 @@ pub struct CifarResNet {
 }
 
 impl CifarResNet {
-    /// Creates the variables under `path`.
-    pub fn new(path: &nn::Path, depth: Depth) -> Self {
+    /// Creates the variables under `path`, for a stem of `width` channels.
+    pub fn new(path: &nn::Path, depth: Depth, width: i64) -> Self {
         let init = blocks::framework_default();
         let stem = path.sub("conv1");
-        let stem = ConvNorm::new(&stem.sub(0), &stem.sub(1), Shape::dense(3, 64, 3, 1), Norm::DEFAULT, init);
-        Self { stem, stages: Stages::new::<Released>(path, depth, init) }
+        let stem = ConvNorm::new(&stem.sub(0), &stem.sub(1), Shape::dense(3, width, 3, 1), Norm::DEFAULT, init);
+        Self { stem, stages: Stages::new::<Released>(path, depth, width, init) }
     }
 }
 

@@ -86,11 +86,11 @@ impl EncoderSettings {
             Self::ResNet50Trunc(_) => Box::new(ResNet::new(path, RESNET50_TRUNC)),
             Self::ResNet101(_) => Box::new(ResNet::new(path, RESNET101)),
             Self::ResNet152(_) => Box::new(ResNet::new(path, RESNET152)),
-            Self::CifarResNet18(_) => Box::new(CifarResNet::new(path, RESNET18)),
-            Self::CifarResNet34(_) => Box::new(CifarResNet::new(path, RESNET34)),
-            Self::CifarResNet50(_) => Box::new(CifarResNet::new(path, RESNET50)),
-            Self::CifarResNet101(_) => Box::new(CifarResNet::new(path, RESNET101)),
-            Self::CifarResNet152(_) => Box::new(CifarResNet::new(path, RESNET152)),
+            Self::CifarResNet18(of) => Box::new(CifarResNet::new(path, RESNET18, of.width)),
+            Self::CifarResNet34(of) => Box::new(CifarResNet::new(path, RESNET34, of.width)),
+            Self::CifarResNet50(of) => Box::new(CifarResNet::new(path, RESNET50, of.width)),
+            Self::CifarResNet101(of) => Box::new(CifarResNet::new(path, RESNET101, of.width)),
+            Self::CifarResNet152(of) => Box::new(CifarResNet::new(path, RESNET152, of.width)),
             Self::LeNet(_) => Box::new(lenet::LeNet::new(path)),
             Self::Vit(settings) => {
                 settings.check(settings.image_px)?;
@@ -107,6 +107,11 @@ impl EncoderSettings {
     pub fn check(&self, input_px: u32) -> Result<()> {
         match self {
             Self::Vit(settings) => settings.check(input_px),
+            Self::CifarResNet18(settings)
+            | Self::CifarResNet34(settings)
+            | Self::CifarResNet50(settings)
+            | Self::CifarResNet101(settings)
+            | Self::CifarResNet152(settings) => settings.check(),
             _ => Ok(()),
         }
     }
@@ -124,9 +129,12 @@ impl EncoderSettings {
 
     /// D without building the network, which may need gigabytes; `None` where only a file can tell.
     pub fn width(&self) -> Option<i64> {
+        use resnet::{RESNET18, RESNET50};
         match self {
             Self::EfficientNetLite0(_) => Some(efficientnet_lite::HEAD),
-            Self::ResNet18(_) | Self::ResNet34(_) | Self::CifarResNet18(_) | Self::CifarResNet34(_) => Some(512),
+            Self::ResNet18(_) | Self::ResNet34(_) => Some(512),
+            Self::CifarResNet18(of) | Self::CifarResNet34(of) => Some(RESNET18.width(of.width)),
+            Self::CifarResNet50(of) | Self::CifarResNet101(of) | Self::CifarResNet152(of) => Some(RESNET50.width(of.width)),
             Self::ResNet50Trunc(_) => Some(1024),
             Self::Vit(settings) => Some(settings.width()),
             Self::LeNet(_) | Self::Exported(_) => None,

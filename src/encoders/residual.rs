@@ -15,6 +15,13 @@ pub struct Depth {
     pub bottleneck: bool,
 }
 
+impl Depth {
+    /// Channels of the last of four stages after a stem of `stem` channels.
+    pub(super) const fn width(self, stem: i64) -> i64 {
+        8 * stem * if self.bottleneck { 4 } else { 1 }
+    }
+}
+
 /// Names that a reference gives to the parts of its blocks.
 pub(super) trait Naming {
     /// Path of a stage, counted from 0.
@@ -33,15 +40,15 @@ pub(super) struct Stages {
 }
 
 impl Stages {
-    /// Widths 64, 128, 256, 512 (times four for bottlenecks), strides 1, 2, 2, 2, after a stem of 64 channels.
-    pub(super) fn new<N: Naming>(root: &nn::Path, depth: Depth, init: nn::Init) -> Self {
-        let mut width = 64;
+    /// Widths `stem`, 2, 4 and 8 times that (times four for bottlenecks), strides 1, 2, 2, 2, after a stem of so many channels.
+    pub(super) fn new<N: Naming>(root: &nn::Path, depth: Depth, stem: i64, init: nn::Init) -> Self {
+        let mut width = stem;
         let mut blocks = Vec::new();
         for (stage, &count) in depth.blocks.iter().enumerate() {
             let path = N::stage(root, stage);
             for block in 0..count {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                let block = Residual::new::<N>(&path.sub(block), width, 64 << stage, stride, depth.bottleneck, init);
+                let block = Residual::new::<N>(&path.sub(block), width, stem << stage, stride, depth.bottleneck, init);
                 width = block.width;
                 blocks.push(block);
             }

@@ -32,6 +32,9 @@ pub const RESNET101: Depth = Depth { blocks: &[3, 4, 23, 3], bottleneck: true };
 /// `resnet152`
 pub const RESNET152: Depth = Depth { blocks: &[3, 8, 36, 3], bottleneck: true };
 
+/// Channels of the stem.
+const STEM: i64 = 64;
+
 /// 7×7 stem at stride 2, max-pooling, residual stages.
 pub struct ResNet {
     stem: ConvNorm,
@@ -42,8 +45,8 @@ impl ResNet {
     /// Creates the variables under `path`.
     pub fn new(path: &nn::Path, depth: Depth) -> Self {
         let init = nn::Init::Kaiming { dist: NormalOrUniform::Normal, fan: FanInOut::FanOut, non_linearity: NonLinearity::ReLU };
-        let stem = ConvNorm::new(&path.sub("conv1"), &path.sub("bn1"), Shape::dense(3, 64, 7, 2), Norm::DEFAULT, init);
-        Self { stem, stages: Stages::new::<Torchvision>(path, depth, init) }
+        let stem = ConvNorm::new(&path.sub("conv1"), &path.sub("bn1"), Shape::dense(3, STEM, 7, 2), Norm::DEFAULT, init);
+        Self { stem, stages: Stages::new::<Torchvision>(path, depth, STEM, init) }
     }
 
     /// The last feature map, `[B,3,H,W]` → `[B,E,h,w]`.

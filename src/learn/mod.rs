@@ -41,6 +41,8 @@ pub struct TrainSettings {
     pub image_folder: crate::datasets::image_folder::ImageFolderSettings,
     /// How bags of digits are drawn, for `mnist-bags`.
     pub mnist_bags: crate::datasets::mnist_bags::MnistBagsSettings,
+    /// Most training samples of each class, drawn once for all seeds; 0 for all. The others are left out; the tested rows stay.
+    pub per_class: usize,
     /// Passes over the training set; 0 keeps the initial model, as a control.
     pub epochs: usize,
     /// Bags or images in a batch.
@@ -88,6 +90,7 @@ impl Default for TrainSettings {
             classic: crate::datasets::classic::ClassicSettings::default(),
             image_folder: crate::datasets::image_folder::ImageFolderSettings::default(),
             mnist_bags: crate::datasets::mnist_bags::MnistBagsSettings::default(),
+            per_class: 0,
             epochs: 50,
             batch_size: 8,
             accumulate: 1,

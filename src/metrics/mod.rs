@@ -17,3 +17,4 @@ pub mod normal;
 pub mod panel;
 pub mod permutation;
 pub mod spread;
+pub mod student;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::Pipeline;
 use crate::config::Config;
 use crate::datasets::DataKind;
-use crate::stages::{self, Data, Machine, Selection, extract, probe, report, tile, train};
+use crate::ground::interrupt::Interrupted;
+use crate::stages::{self, Data, Machine, Selection, exhibits, extract, probe, report, tile, train};
 use crate::store::digest;
 use crate::store::run::{Recipe, Summary};
 
@@ -16,6 +17,8 @@ use crate::store::run::{Recipe, Summary};
 pub struct Outcome {
     /// Folder of the report, if there was such a stage.
     pub report: Option<PathBuf>,
+    /// What the page of a pipeline with `[page]` says.
+    pub verdict: Option<String>,
     /// Probe folders in the order of the runs, without repetition.
     pub probes: Vec<PathBuf>,
 }
@@ -23,20 +26,44 @@ pub struct Outcome {
 /// Runs every stage of every run. A second call finds everything done.
 ///
 /// # Errors
-/// The first stage that fails, with the run's number; what was done before stays done.
+/// The first stage that fails, with the run's number; what was done before stays done. With `[page]` the other runs go on, the page is
+/// made of those that end well, and the error names the others.
 pub fn execute(pipeline: &Pipeline, machine: &Machine) -> Result<Outcome> {
     let mut jobs = Jobs { pipeline, machine, folders: BTreeMap::new() };
     let mut probes: Vec<PathBuf> = Vec::new();
+    let mut failed = BTreeMap::new();
     for (index, config) in pipeline.runs.iter().enumerate() {
-        let probe = jobs
-            .one_run(config)
-            .with_context(|| format!("run {} of {} of pipeline '{}'", index + 1, pipeline.runs.len(), pipeline.name))?;
+        let place = || format!("run {} of {} of pipeline '{}'", index + 1, pipeline.runs.len(), pipeline.name);
+        let probe = match jobs.one_run(config) {
+            // A table shows what ended well beside what did not: an objective that diverges is a result.
+            Err(error) if pipeline.page.is_some() && !error.is::<Interrupted>() => {
+                let error = error.context(place());
+                tracing::error!("{error:#}");
+                failed.insert(format!("{}, {}", index + 1, label(config)), stages::one_line(&error));
+                continue;
+            }
+            other => other.with_context(place)?,
+        };
         if let Some(probe) = probe.filter(|probe| !probes.contains(probe)) {
             probes.push(probe);
         }
     }
-    let mut outcome = Outcome { report: None, probes };
-    if pipeline.stages.contains(&"report") {
+    let mut outcome = Outcome { report: None, verdict: None, probes };
+    if let Some(page) = pipeline.page.as_ref().filter(|_| pipeline.stages.contains(&"report")) {
+        ensure!(!outcome.probes.is_empty(), "no run of pipeline '{}' ended well:\n{}", pipeline.name, stages::list(&failed));
+        let name = [Some(pipeline.name.as_str()), pipeline.size.scale.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("-");
+        let (folder, summary) = exhibits::run(page, &pipeline.size, &outcome.probes, &failed, &pipeline.folder.join("report"), &name)?;
+        outcome.verdict = summary.figures["verdict"].as_str().map(str::to_owned);
+        tracing::info!("report: '{}'", folder.join(exhibits::PAGE).display());
+        ensure!(
+            failed.is_empty(),
+            "{} of {} runs failed; the page shows the others:\n{}",
+            failed.len(),
+            pipeline.runs.len(),
+            stages::list(&failed)
+        );
+        outcome.report = Some(folder);
+    } else if pipeline.stages.contains(&"report") {
         // A report on other runs is another folder, as everywhere.
         let names: Vec<_> = outcome.probes.iter().filter_map(|probe| probe.file_name()).map(|name| name.to_string_lossy()).collect();
         let folder = pipeline.folder.join("report").join(format!("{}-{}", pipeline.name, digest::settings(&names)?));

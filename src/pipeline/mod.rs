@@ -1,11 +1,13 @@
 //! A pipeline file: which stages run, on what, for which settings. Stages × sweep become jobs; equal jobs are one folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::config::{self, Config};
+use crate::stages::exhibits::{PageSettings, Size};
 
 mod jobs;
 mod sweep;
@@ -33,6 +35,25 @@ struct File {
     settings: toml::Table,
     #[serde(default)]
     sweep: Vec<sweep::Sweep>,
+    /// Sizes other than the full one, by the name that `--scale` takes.
+    #[serde(default)]
+    scale: BTreeMap<String, Scale>,
+    /// What the stage `report` shows instead of the general report.
+    page: Option<PageSettings>,
+}
+
+/// What a smaller size changes. Milestones and other places in time are written out, since they follow from no single number.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Scale {
+    /// The size in words; the page repeats it.
+    about: String,
+    /// Over the pipeline's `[settings]`, below its sweeps.
+    #[serde(default)]
+    settings: toml::Table,
+    /// Lists that take the place of those in every sweep, or join it.
+    #[serde(default)]
+    sweep: toml::Table,
 }
 
 /// One settings file or a list of them.
@@ -90,15 +111,17 @@ pub struct Pipeline {
     images: Option<PathBuf>,
     split: Option<PathBuf>,
     runs: Vec<Config>,
+    page: Option<PageSettings>,
+    size: Size,
 }
 
 impl Pipeline {
-    /// Reads a pipeline file and applies `--set key=value`: `data`, `out` and `split-file` are the pipeline's, all others
-    /// settings.
+    /// Reads a pipeline file at the size `scale`, or its full one, and applies `--set key=value`: `data`, `out` and `split-file` are the
+    /// pipeline's, all others settings.
     ///
     /// # Errors
-    /// An unknown key, stage or setting; a cohort folder that is not there.
-    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
+    /// An unknown key, stage, scale or setting; a cohort folder that is not there.
+    pub fn load(path: &Path, scale: Option<&str>, overrides: &[String]) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the pipeline '{}'", path.display()))?;
         let mut file: File =
             toml::from_str(&text).map_err(|error| anyhow::anyhow!("pipeline '{}': {}", path.display(), error.message()))?;
@@ -111,6 +134,7 @@ impl Pipeline {
                 _ => settings.push(item.clone()),
             }
         }
+        let size = Size { scale: scale.map(str::to_owned), about: apply(&mut file, scale)?, changed: settings.clone() };
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let stages = stages(&file.stages)?;
         let out = file.out.clone().with_context(|| format!("pipeline '{name}': say where the results go: --set out=DIR"))?;
@@ -121,7 +145,9 @@ impl Pipeline {
         let mut runs = Vec::new();
         for point in sweep::points(&file.sweep) {
             let mut tree = base.clone();
-            for (key, value) in point {
+            // Another member of a family drops the former one's settings, so that names come before settings.
+            let (names, others): (Vec<_>, Vec<_>) = point.into_iter().partition(|(key, _)| key.ends_with(".name"));
+            for (key, value) in names.into_iter().chain(others) {
                 config::set(&mut tree, &key, value)?;
             }
             for item in &settings {
@@ -141,8 +167,24 @@ impl Pipeline {
             name,
             stages,
             runs,
+            page: file.page,
+            size,
         })
     }
+}
+
+/// Makes `file` what it is at the size `scale`; gives the size in words.
+fn apply(file: &mut File, scale: Option<&str>) -> Result<String> {
+    let Some(name) = scale else { return Ok(String::new()) };
+    let known: Vec<&str> = file.scale.keys().map(String::as_str).collect();
+    let Some(scale) = file.scale.get(name).cloned() else {
+        bail!("the pipeline has no scale '{name}'; it has: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
+    };
+    config::overlay(&mut file.settings, &scale.settings);
+    for sweep in &mut file.sweep {
+        sweep.set.extend(scale.sweep.clone());
+    }
+    Ok(scale.about)
 }
 
 fn stages(named: &[String]) -> Result<Vec<&'static str>> {

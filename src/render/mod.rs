@@ -6,6 +6,7 @@ use crate::store::history::Epoch;
 use crate::store::pooled::Pooled;
 
 mod charts;
+pub mod exhibit;
 mod grid;
 pub mod names;
 mod page;

@@ -62,6 +62,11 @@ pub fn page(page: &Page) -> Result<String> {
         }
         footer { p { "wsi " (page.version) " · " (page.pooled.interval) } }
     };
+    Ok(document(page.question, &body))
+}
+
+/// A page around its body, with all that it needs in itself.
+pub(super) fn document(title: &str, body: &Markup) -> String {
     let whole = html! {
         (DOCTYPE)
         html lang="en" {
@@ -69,13 +74,13 @@ pub fn page(page: &Page) -> Result<String> {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (page.question) " – wsi report" }
+                title { (title) " – wsi report" }
                 style { (PreEscaped(STYLE)) (PreEscaped(charts::style())) }
             }
             body { (body) }
         }
     };
-    Ok(whole.into_string())
+    whole.into_string()
 }
 
 fn facts(page: &Page) -> Markup {
@@ -103,7 +108,7 @@ fn waivers(waivers: &[String]) -> Markup {
     } }
 }
 
-fn notes(notes: &[String]) -> Markup {
+pub(super) fn notes(notes: &[String]) -> Markup {
     html! { aside.notes aria-label="Read this first" {
         strong { "Read this first" }
         ul { @for note in notes { li { (note) } } }

@@ -39,10 +39,13 @@ impl Data {
             seed: config.seed,
         };
         let dataset = datasets::open(&wanted, &self.data, self.labels.as_deref())?;
-        let split = match &self.split {
+        let mut split = match &self.split {
             Some(path) => config.split.read(dataset.as_ref(), path)?,
             None => config.split.divide(dataset.as_ref(), config.seed)?,
         };
+        if train.per_class > 0 {
+            split.keep_per_class(train.per_class, dataset.as_ref());
+        }
         Ok((dataset, split))
     }
 

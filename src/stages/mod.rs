@@ -4,6 +4,7 @@ pub mod bags;
 mod data;
 pub mod doctor;
 pub mod encoders;
+pub mod exhibits;
 pub mod extract;
 mod frozen;
 pub mod gpu_check;
@@ -113,7 +114,7 @@ fn settings_of(folder: &Path) -> Result<Config> {
 }
 
 /// An error on one line, for tables and summaries.
-fn one_line(error: &anyhow::Error) -> String {
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
     on_one_line(&format!("{error:#}"))
 }
 
@@ -121,6 +122,6 @@ fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn list(failed: &BTreeMap<String, String>) -> String {
+pub(crate) fn list(failed: &BTreeMap<String, String>) -> String {
     failed.iter().map(|(item, reason)| format!("  {item}: {reason}")).collect::<Vec<_>>().join("\n")
 }

@@ -160,6 +160,7 @@ pub fn has(frame: &DataFrame, name: &str) -> bool {
 }
 
 /// One column of a table to write.
+#[derive(Debug, Clone)]
 pub enum Cells {
     /// Text.
     Text(Vec<String>),

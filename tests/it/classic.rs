@@ -134,9 +134,9 @@ fn the_committed_pipelines_load() {
     let [data, out] = ["data", "out"].map(|name| format!("{name}={}", folder.path().display()));
     for name in ["classic-mil", "mnist-bags"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("pipelines/{name}.toml"));
-        let pipeline = Pipeline::load(&file, &[data.clone(), out.clone()]).unwrap();
+        let pipeline = Pipeline::load(&file, None, &[data.clone(), out.clone()]).unwrap();
         assert_eq!(pipeline.folder, folder.path().join(name));
-        let error = Pipeline::load(&file, &[data.clone(), out.clone(), "train.classic.set=dragon".into()]).unwrap_err().to_string();
+        let error = Pipeline::load(&file, None, &[data.clone(), out.clone(), "train.classic.set=dragon".into()]).unwrap_err().to_string();
         assert!(error.contains("train.classic.set") && error.contains("musk1"), "{error}");
     }
 }

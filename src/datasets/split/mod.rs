@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
+use rand::seq::SliceRandom;
 
 use super::Dataset;
 use crate::ground::listing::listing;
+use crate::ground::seed;
 use crate::store::digest;
 use crate::store::scores::SplitKind;
 use crate::store::table::{self, Cells};
@@ -160,6 +162,23 @@ impl Split {
             listing(&empty, ", ")
         );
         Ok(())
+    }
+
+    /// Trains on at most `count` samples of each class; what is left out is in no part.
+    ///
+    /// The draw depends on the samples alone, so that seeds differ in what they make of the same training set.
+    pub fn keep_per_class(&mut self, count: usize, dataset: &dyn Dataset) {
+        let mut rows = self.train.0.clone();
+        rows.shuffle(&mut seed::stream(0, "per-class"));
+        let mut kept = vec![0; dataset.classes().len()];
+        rows.retain(|&row| {
+            let kept = &mut kept[dataset.targets()[row] as usize];
+            *kept += 1;
+            *kept <= count
+        });
+        rows.sort_unstable();
+        self.train.0 = rows;
+        self.name = format!("at most {count} training samples a class, {}", self.name);
     }
 
     /// The three parts by name, in the order in which they are used.

@@ -1,0 +1,223 @@
+//! A table or a figure of the paper from the runs of a pipeline: `[page]` in the pipeline file says which, and holds the paper's values.
+//!
+//! An exhibit reads scores, histories and summaries, never predictions, so that hundreds of runs on many classes fit into memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::render::exhibit::{Block, Sheet};
+use crate::render::{Origin, exhibit, names};
+use crate::store::run::{Opened, Recipe, Run, Summary};
+use crate::store::table::{self, Cells};
+use crate::store::{digest, files};
+use runs::Finished;
+
+mod choose;
+mod runs;
+mod score_table;
+
+/// The page's name inside its folder.
+pub const PAGE: &str = "report.html";
+/// The numbers of what the page shows.
+pub const TABLE: &str = "table.csv";
+/// Of the page: one of an older layout is made again.
+const LAYOUT: u32 = 1;
+
+crate::registry! {
+    /// Kinds of exhibit, by the `name` in `[page.exhibit]`.
+    pub enum ExhibitSettings {
+        "score-table" => ScoreTable(score_table::ScoreTable),
+    } default "score-table"
+}
+
+/// `[page]` of a pipeline file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PageSettings {
+    /// What the page shows.
+    pub title: String,
+    /// The paper's name for it: `Table I`.
+    pub source: String,
+    /// The paper's data.
+    pub data: PaperData,
+    /// What a reader must know to read it.
+    #[serde(default)]
+    pub remarks: Vec<String>,
+    /// How it is shown, with the paper's values.
+    pub exhibit: ExhibitSettings,
+}
+
+/// The data behind the paper's values, as far as a run can be held against them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PaperData {
+    /// Their name.
+    pub name: String,
+    /// Number of classes.
+    pub classes: usize,
+    /// Training images.
+    pub train: usize,
+    /// Test images.
+    pub test: usize,
+}
+
+/// At which size a pipeline ran.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Size {
+    /// Its name in `[scale]`; none for the full size.
+    pub scale: Option<String>,
+    /// The size in words.
+    pub about: String,
+    /// Settings given by hand.
+    pub changed: Vec<String>,
+}
+
+/// What an exhibit makes of the runs.
+struct Shown {
+    /// What follows from it, in a sentence or two.
+    verdict: String,
+    blocks: Vec<Block>,
+    /// What a reader must see first.
+    notes: Vec<String>,
+    /// How the numbers were made.
+    methods: Vec<String>,
+    /// The numbers, for `table.csv`.
+    table: Vec<(String, Cells)>,
+    /// A picture of its own, for `figure.svg`.
+    picture: Option<String>,
+}
+
+/// Whether the paper's values are of the same experiment.
+struct Setting<'a> {
+    /// Reasons why ours and the paper's are not of one size or not on the same data; empty where they are.
+    differs: Vec<String>,
+    page: &'a PageSettings,
+}
+
+/// Writes the page of `probes` into a folder of its own in `parent`, whose name begins with `name`; gives the folder. `failed`: runs that
+/// ended with an error, and it.
+///
+/// # Errors
+/// A run that cannot be read, settings of the page that choose no run or several of one seed, a folder that cannot be written.
+pub fn run(
+    page: &PageSettings,
+    size: &Size,
+    probes: &[PathBuf],
+    failed: &BTreeMap<String, String>,
+    parent: &Path,
+    name: &str,
+) -> Result<(PathBuf, Summary)> {
+    let runs = runs::read(probes)?;
+    let digests: Vec<&str> = runs.iter().map(|run| run.digest.as_str()).collect();
+    let recipe = Recipe {
+        stage: "report".to_owned(),
+        settings: without_nulls(json!({"page": page, "size": size, "failed": failed, "layout": LAYOUT})),
+        inputs: BTreeMap::from([("runs".to_owned(), digest::bytes(digests.join("\n").as_bytes()))]),
+    };
+    // A page of other runs, or of another program, is another folder, as everywhere.
+    let folder = parent.join(format!("{name}-{}", recipe.digest()?));
+    let run = match Run::open(&folder, recipe)? {
+        Opened::Done(summary) => return Ok((folder, summary)),
+        Opened::Work(run) => run,
+    };
+    let setting = Setting { differs: differences(page, size, &runs), page };
+    let mut shown = match &page.exhibit {
+        ExhibitSettings::ScoreTable(table) => table.show(&runs, &setting)?,
+    };
+    let mut notes: Vec<String> =
+        failed.iter().map(|(name, reason)| format!("The run {name} ended with an error and is left out: {reason}.")).collect();
+    notes.append(&mut shown.notes);
+    let sheet = Sheet {
+        title: &page.title,
+        verdict: &shown.verdict,
+        facts: &facts(page, size, &runs),
+        apart: &setting.differs,
+        notes: &notes,
+        blocks: &shown.blocks,
+        remarks: &page.remarks,
+        methods: &shown.methods,
+        origins: &runs.iter().map(origin).collect::<Vec<_>>(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    table::write(&run.path(TABLE), shown.table.iter().map(|(name, cells)| (name.as_str(), cells.clone())).collect())?;
+    if let Some(picture) = &shown.picture {
+        files::write_bytes(&run.path("figure.svg"), picture.as_bytes())?;
+    }
+    files::write_bytes(&run.path(PAGE), exhibit::page(&sheet).as_bytes())?;
+    let summary = run.finish(json!({"runs": runs.len(), "verdict": shown.verdict, "failed": failed.len()}), BTreeMap::new())?;
+    Ok((folder, summary))
+}
+
+/// The same for TOML, which has no null: keys without a value are left out, values that the paper does not have become a dash.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            Value::Object(map.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        Value::Array(items) => {
+            Value::Array(items.into_iter().map(|item| if item.is_null() { json!("–") } else { without_nulls(item) }).collect())
+        }
+        other => other,
+    }
+}
+
+/// Why the paper's values are of another experiment than ours.
+fn differences(page: &PageSettings, size: &Size, runs: &[Finished]) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(scale) = &size.scale {
+        found.push(format!("Scale '{scale}': {}.", size.about.trim_end_matches('.')));
+    }
+    if !size.changed.is_empty() {
+        found.push(format!("Set by hand: {}.", size.changed.join(", ")));
+    }
+    let PaperData { name, classes, train, test } = &page.data;
+    let others = runs.iter().map(data).find(|&ours| ours != (*classes, *train, *test));
+    if let Some((our_classes, our_train, our_test)) = others {
+        found.push(format!(
+            "Other data: the paper's are {name} with {classes} classes, {train} training and {test} test images; these runs saw {our_classes} \
+             classes, {our_train} training and {our_test} test images."
+        ));
+    }
+    found
+}
+
+/// Classes, training and test images of a run.
+fn data(run: &Finished) -> (usize, usize, usize) {
+    let sum = |part: &str| run.scores.parts.get(part).map_or(0, |counts| counts.iter().sum::<usize>());
+    (run.scores.classes.len(), sum("train"), sum("test"))
+}
+
+fn facts(page: &PageSettings, size: &Size, runs: &[Finished]) -> Vec<(String, String)> {
+    let seeds = runs.iter().map(|run| run.scores.seed).collect::<std::collections::BTreeSet<_>>().len();
+    let (classes, train, test) = runs.first().map_or((0, 0, 0), data);
+    let words = |name: &str, value: String| (name.to_owned(), value);
+    vec![
+        words("in the paper", page.source.clone()),
+        words("scale", size.scale.clone().unwrap_or_else(|| "full".to_owned())),
+        words("classes", classes.to_string()),
+        words("training images", train.to_string()),
+        words("test images", test.to_string()),
+        words("seeds", seeds.to_string()),
+        words("runs", runs.len().to_string()),
+    ]
+}
+
+fn origin(run: &Finished) -> Origin {
+    Origin {
+        run: run.name.clone(),
+        split: run.scores.split.name.clone(),
+        split_digest: run.scores.split.digest.clone(),
+        seed: run.scores.seed,
+        inputs: run.scores.inputs.iter().map(|(role, digest)| (role.clone(), digest.clone())).collect(),
+        version: run.version.clone(),
+    }
+}
+
+/// `5 seeds`
+fn seeds(count: usize) -> String {
+    names::count(count, "seed")
+}
