@@ -76,6 +76,8 @@ impl Machine {
     /// Small batches finish sooner on one thread than several threads need to meet, most of all beside other jobs.
     fn use_threads_for(&self, dataset: &dyn Dataset, batch_size: usize) -> Result<()> {
         self.use_threads();
+        // Batches of images are all of one size, for which a GPU's library may try which of its algorithms is fastest.
+        tch::Cuda::cudnn_set_benchmark(dataset.input() == Input::Images);
         if matches!(dataset.input(), Input::Bags(_) | Input::ImageBags) {
             let rows: Vec<usize> = (0..dataset.ids().len().min(batch_size)).collect();
             let numbers = dataset.batch(&rows, None, Device::Cpu)?.inputs.numel();
