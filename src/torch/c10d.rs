@@ -157,7 +157,7 @@ pub struct Gloo {
     size: usize,
 }
 
-// SAFETY: the group has its own threads and locks; a call only queues work and waits for it.
+// SAFETY: the group has its own threads and locks; a call only queues work, one at a time in the process, and waits for it.
 unsafe impl Send for Gloo {}
 // SAFETY: as above.
 unsafe impl Sync for Gloo {}
