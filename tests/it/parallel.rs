@@ -199,10 +199,10 @@ fn images_on_two_processes_have_the_loss_curve_of_one_and_outlive_a_killed_rank(
     let data = images(folder.path(), 128);
     let base = [
         "train.model.encoder.name=resnet18",
-        // Small: at greater ones the two part as one process on one and on two threads do.
-        "train.optimizer={name='sgd',learning-rate=0.0003}",
+        // Small: rounding grows with the rate, between one thread and two of one process as well.
+        "train.optimizer={name='sgd',learning-rate=0.0001}",
         "train.batch-size=64",
-        "train.epochs=4",
+        "train.epochs=3",
         "train.clip=0.0",
     ];
     let settings = |loss| [&OF_IMAGES[..], &base, &[loss]].concat();
@@ -212,7 +212,7 @@ fn images_on_two_processes_have_the_loss_curve_of_one_and_outlive_a_killed_rank(
         done(on(2, &data, &two, &settings(loss)));
         let by_loss = curve_distance(&one, &two);
         eprintln!("{name}: loss curve {by_loss:.1e} of {:?}", losses(&one));
-        assert!(losses(&one)[3] < losses(&one)[0], "{name} learns nothing: {:?}", losses(&one));
+        assert!(losses(&one)[2] < losses(&one)[0], "{name} learns nothing: {:?}", losses(&one));
         assert!(by_loss < 1e-3, "{name}: the loss differs by {by_loss}");
         if loss == NCMI {
             for part in ["loss.centre", "loss.centroids"] {
