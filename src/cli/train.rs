@@ -54,7 +54,7 @@ impl Arguments {
         let nproc = usize::from(self.nproc);
         let place = Place::from_environment()?;
         if nproc > 1 && place.is_none() {
-            return launch::launch(nproc);
+            return launch::launch(nproc, self.machine.machine()?.gpus());
         }
         if let Some(place) = &place {
             ensure!(nproc == 1 || nproc == place.size, "--nproc starts {nproc} ranks, and this one is already one of {}", place.size);

@@ -76,7 +76,6 @@ pub fn fit(
     settings.early_stop.check(training.valid.0.len())?;
     settings.precision.check(training.device)?;
     learner.ranks.check(training.train.0.len(), settings.batch_size, settings.drop_last)?;
-    let _pulse = learner.ranks.pulse()?;
     if learner.loss.wants_start() {
         let mut rows = training.train.0.clone();
         rows.shuffle(&mut seed::stream(training.seed, "start"));

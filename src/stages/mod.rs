@@ -60,10 +60,19 @@ impl Machine {
     pub fn for_rank(self, place: Option<&Place>) -> Self {
         let Some(place) = place else { return self };
         let device = match self.device {
-            Device::Cuda(0) => Device::Cuda(place.local_rank % (tch::Cuda::device_count().max(1) as usize)),
+            Device::Cuda(0) => Device::Cuda(place.local_rank % self.gpus().max(1)),
             other => other,
         };
         Self { device, threads: (self.threads / place.local_size).max(1) }
+    }
+
+    /// How many GPUs ranks on this machine find: all where the first is asked for, and one where another is.
+    pub fn gpus(self) -> usize {
+        match self.device {
+            Device::Cuda(0) => tch::Cuda::device_count() as usize,
+            Device::Cuda(_) => 1,
+            _ => 0,
+        }
     }
 
     /// Lets libtorch use every thread of this machine.

@@ -75,6 +75,10 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
 /// # Errors
 /// As [`run`]; a rank that differs from rank 0 in settings, data or initial weights; another rank that has ended.
 pub fn run_with(ranks: &Ranks, config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> Result<Option<Summary>> {
+    if ranks.size() > 1 {
+        // Ranks beside each other would else each take every processor; a pool that is there already stays.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(machine.threads).build_global();
+    }
     let outcome = if ranks.leads() {
         lead(config, inputs, out, machine, ranks).map(Some)
     } else {

@@ -9,10 +9,6 @@ using torch::autograd::variable_list;
 
 namespace {
 
-// Over images and places, not over channels.
-constexpr int64_t axes[] = {0, 2, 3};
-const at::IntArrayRef AXES(axes);
-
 at::Tensor per_channel(const at::Tensor& values) { return values.view({1, -1, 1, 1}); }
 
 class Normalise : public torch::autograd::Function<Normalise> {
@@ -23,16 +19,12 @@ class Normalise : public torch::autograd::Function<Normalise> {
     const auto x = images.to(at::kFloat);
     const int64_t channels = x.size(1);
     const double own = static_cast<double>(x.numel()) / channels;
-    const auto own_mean = x.mean(AXES);
-    const auto own_var = x.var(AXES, /*unbiased=*/false);
+    const auto [own_mean, own_var] = at::batch_norm_update_stats(x, {}, {}, /*momentum=*/0.0);
     // Each rank's count, mean and variance in f64 at [rank]; the sum is all of them side by side.
     auto all = at::stack({at::full_like(own_mean, own), own_mean, own_var}).to(at::kCPU, at::kDouble).unsqueeze(0);
     try {
-      group->check();
       auto gathered = all.new_empty({group->gloo->getSize(), 3, channels});
-      std::vector<std::vector<at::Tensor>> outputs{gathered.unbind(0)};
-      std::vector<at::Tensor> inputs{all.squeeze(0).contiguous()};
-      group->gloo->allgather(outputs, inputs)->wait();
+      group->gather(gathered.unbind(0), all.squeeze(0).contiguous())->wait();
       all = gathered;
     } catch (const std::exception& error) {
       group->note(error.what());
@@ -44,38 +36,38 @@ class Normalise : public torch::autograd::Function<Normalise> {
     const auto unbiased = var * count / (count - 1).clamp_min(1);
 
     const auto to_device = [&](const at::Tensor& values) { return values.to(x.device(), at::kFloat); };
-    const auto shift = to_device(mean), scale = to_device((var + epsilon).rsqrt());
-    const auto slope = scale * gain;
-    const auto normalised = at::addcmul(per_channel(bias - shift * slope), x, per_channel(slope)).to(images.scalar_type());
+    const auto shift = to_device(mean), spread = to_device(var), deviation = to_device(unbiased);
+    // By given statistics, which is what evaluation does.
+    const auto normalised = std::get<0>(at::native_batch_norm(x, gain, bias, shift, spread, /*training=*/false, 0.0, epsilon));
 
-    const auto deviation = to_device(unbiased);
-    context->save_for_backward({images, gain, shift, scale});
+    context->save_for_backward({images, gain, shift, spread});
+    context->saved_data["epsilon"] = epsilon;
     context->saved_data["count"] = count.select(0, 0).item<double>();
     context->saved_data["group"] = c10::IValue::make_capsule(group);
     context->mark_non_differentiable({shift, deviation});
-    return {normalised, shift, deviation};
+    return {normalised.to(images.scalar_type()), shift, deviation};
   }
 
   static variable_list backward(AutogradContext* context, variable_list slopes) {
     const auto saved = context->get_saved_variables();
-    const auto &images = saved[0], &gain = saved[1], &shift = saved[2], &scale = saved[3];
-    const auto slope = slopes[0].to(at::kFloat);
-    const auto centred = images.to(at::kFloat) - per_channel(shift);
+    const auto &images = saved[0], &gain = saved[1], &shift = saved[2], &spread = saved[3];
+    const double epsilon = context->saved_data["epsilon"].toDouble();
+    const auto x = images.to(at::kFloat), slope = slopes[0].to(at::kFloat);
     // The parameters' gradients are this rank's part, as those of all other parameters.
-    const auto to_bias = slope.sum(AXES);
-    const auto to_gain = (slope * centred).sum(AXES) * scale;
-    const auto both = at::stack({to_bias, to_gain});
-    auto sums = both.to(at::kCPU).clone();
+    const auto own = at::native_batch_norm_backward(slope, x, gain, shift, spread, {}, {}, /*train=*/false, epsilon, {false, true, true});
+    const auto &to_gain = std::get<1>(own), &to_bias = std::get<2>(own);
+    const auto sums = at::stack({to_bias, to_gain}).to(at::kCPU);
     const auto group = c10::static_intrusive_pointer_cast<wsi::Group>(context->saved_data["group"].toCapsule());
     try {
-      group->check();
-      std::vector<at::Tensor> one{sums};
-      group->gloo->allreduce(one)->wait();
+      group->sum(sums)->wait();
     } catch (const std::exception& error) {
       group->note(error.what());
     }
     const auto means = sums.to(images.device()) / context->saved_data["count"].toDouble();
-    const auto back = (slope - per_channel(means[0]) - centred * per_channel(scale * means[1])) * per_channel(scale * gain);
+    // (slope − mean slope − normalised · mean (slope · normalised)) · gain / deviation, in two passes.
+    const auto scale = (spread + epsilon).rsqrt(), to_slope = scale * gain, to_x = -to_slope * scale * means[1];
+    const auto constant = -to_slope * means[0] - shift * to_x;
+    const auto back = at::addcmul(per_channel(constant), x, per_channel(to_x)).addcmul_(slope, per_channel(to_slope));
     return {back.to(images.scalar_type()), to_gain, to_bias, at::Tensor(), at::Tensor()};
   }
 };

@@ -26,6 +26,19 @@ void wait(const Works& works) {
   if (first) std::rethrow_exception(first);
 }
 
+// One collective a tensor, all on their way at once.
+template <class Collective>
+Works start(const Group& group, at::Tensor* const* tensors, size_t count, const Collective& collective) {
+  group->check();
+  Works works;
+  const std::lock_guard guard(wsi::queueing);
+  for (size_t index = 0; index < count; ++index) {
+    std::vector<at::Tensor> one{*tensors[index]};
+    works.push_back(collective(one));
+  }
+  return works;
+}
+
 } // namespace
 
 extern "C" {
@@ -86,39 +99,24 @@ char* wsi_gloo_open(const Store* store, int rank, int size, const char* host, co
 
 void wsi_gloo_free(Group* group) { delete group; }
 
-// Each tensor becomes the sum of those of all ranks, the same bits on every rank. All are on their way at once.
+// Each tensor becomes the sum of those of all ranks, the same bits on every rank.
 char* wsi_gloo_sum(const Group* group, at::Tensor* const* tensors, size_t count) {
   return wsi::guarded([&] {
-    (*group)->check();
-    Works works;
-    for (size_t index = 0; index < count; ++index) {
-      std::vector<at::Tensor> one{*tensors[index]};
-      works.push_back((*group)->gloo->allreduce(one));
-    }
-    wait(works);
+    wait(start(*group, tensors, count, [&](std::vector<at::Tensor>& one) { return (*group)->gloo->allreduce(one); }));
   });
 }
 
 // Each tensor becomes that of rank 0.
 char* wsi_gloo_broadcast(const Group* group, at::Tensor* const* tensors, size_t count) {
   return wsi::guarded([&] {
-    (*group)->check();
-    Works works;
-    for (size_t index = 0; index < count; ++index) {
-      std::vector<at::Tensor> one{*tensors[index]};
-      works.push_back((*group)->gloo->broadcast(one));
-    }
-    wait(works);
+    wait(start(*group, tensors, count, [&](std::vector<at::Tensor>& one) { return (*group)->gloo->broadcast(one); }));
   });
 }
 
 // `gathered [W,…]` becomes the tensors `own […]` of all ranks.
 char* wsi_gloo_gather(const Group* group, at::Tensor* gathered, at::Tensor* own) {
   return wsi::guarded([&] {
-    (*group)->check();
-    std::vector<std::vector<at::Tensor>> outputs{gathered->unbind(0)};
-    std::vector<at::Tensor> inputs{*own};
-    wait({(*group)->gloo->allgather(outputs, inputs)});
+    wait({(*group)->gather(gathered->unbind(0), *own)});
   });
 }
 }

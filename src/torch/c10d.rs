@@ -157,13 +157,13 @@ pub struct Gloo {
     size: usize,
 }
 
-// SAFETY: the group has its own threads and locks; a call only queues work and waits for it.
+// SAFETY: the group has its own threads and locks; a call only queues work, one at a time in the process, and waits for it.
 unsafe impl Send for Gloo {}
 // SAFETY: as above.
 unsafe impl Sync for Gloo {}
 
 impl Gloo {
-    /// Meets the other processes at the store.
+    /// Meets the other processes at the store; returns when all are connected.
     ///
     /// # Errors
     /// They do not come within `timeout`, or cannot be reached.
@@ -187,7 +187,10 @@ impl Gloo {
                 &mut group,
             )
         })?;
-        Ok(Self { group: NonNull::new(group).ok_or_else(missing)?, size })
+        let met = Self { group: NonNull::new(group).ok_or_else(missing)?, size };
+        // A process that is connected might else leave while another one still connects.
+        met.sum(&mut [Tensor::from(1i64)])?;
+        Ok(met)
     }
 
     pub(super) fn raw(&self) -> *const RawGroup {

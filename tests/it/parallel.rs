@@ -148,11 +148,11 @@ fn two_processes_take_the_steps_of_one() {
     }
 }
 
-/// Images that differ by class in colour, in CIFAR-100's binary layout.
-fn images(folder: &Path) -> Data {
+/// Images for training that differ by class in colour, in CIFAR-100's binary layout.
+fn images(folder: &Path, count: usize) -> Data {
     std::fs::write(folder.join("fine_label_names.txt"), "red\ngreen\nblue\n").unwrap();
     let mut random = seed::stream(3, "images");
-    for (part, count) in [("train.bin", 24), ("test.bin", 6)] {
+    for (part, count) in [("train.bin", count), ("test.bin", 6)] {
         let mut bytes = Vec::new();
         for index in 0..count {
             bytes.extend([0, (index % 3) as u8]);
@@ -163,22 +163,20 @@ fn images(folder: &Path) -> Data {
     Data { data: folder.to_owned(), labels: None, split: None }
 }
 
+const OF_IMAGES: [&str; 3] =
+    ["train.data=cifar100", "split={name='column',column='part',test=['test'],validation=0.0}", "train.augment=true"];
+
+/// With a centre that soon forgets where it started.
+const NCMI: &str = "train.loss={name='ncmi',centroids='alternating',centroid-start=1,centre-decay=0.5}";
+
 #[test]
 fn batch_normalisation_sees_the_whole_batch_or_each_share() {
     let folder = tempfile::tempdir().unwrap();
-    let data = images(folder.path());
-    let base = [
-        "train.data=cifar100",
-        "split={name='column',column='part',test=['test'],validation=0.0}",
-        "train.loss={name='ncmi',centroids='alternating',centroid-start=1}",
-        "train.optimizer={name='sgd',learning-rate=0.001}",
-        "train.augment=true",
-        "train.batch-size=8",
-        "train.epochs=1",
-    ];
+    let data = images(folder.path(), 24);
+    let base = [NCMI, "train.optimizer={name='sgd',learning-rate=0.001}", "train.batch-size=8", "train.epochs=1"];
     let run = |name: &str, nproc, more: &[&str]| {
         let out = folder.path().join(name);
-        done(on(nproc, &data, &out, &[&base[..], more].concat()));
+        done(on(nproc, &data, &out, &[&OF_IMAGES[..], &base, more].concat()));
         out
     };
     // What a batch's statistics make continuously: rounding that flips one ReLU at 0 moves a single gradient by a percent, and does so
@@ -193,6 +191,74 @@ fn batch_normalisation_sees_the_whole_batch_or_each_share() {
     let (apart, tensor) = distance(&one, &run("apart", 2, &["train.sync-batch-norm=false"]), compared);
     eprintln!("apart: {apart:.1e} ({tensor})");
     assert!(apart > 10.0 * far, "shares of four images have other statistics");
+}
+
+/// Batch normalisation, random changes of images, a centre and centroids that move: batches of 64 against twice 32.
+#[test]
+fn images_on_two_processes_have_the_loss_curve_of_one_and_outlive_a_killed_rank() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = images(folder.path(), 128);
+    let base = [
+        "train.model.encoder.name=resnet18",
+        // Small: rounding grows with the rate, between one thread and two of one process as well.
+        "train.optimizer={name='sgd',learning-rate=0.0001}",
+        "train.batch-size=64",
+        "train.epochs=3",
+        "train.clip=0.0",
+    ];
+    let settings = |loss| [&OF_IMAGES[..], &base, &[loss]].concat();
+    for (name, loss) in [("cross-entropy", "train.loss.name=cross-entropy"), ("ncmi", NCMI)] {
+        let (one, two) = (folder.path().join(format!("{name}-1")), folder.path().join(format!("{name}-2")));
+        done(on(1, &data, &one, &settings(loss)));
+        done(on(2, &data, &two, &settings(loss)));
+        let by_loss = curve_distance(&one, &two);
+        eprintln!("{name}: loss curve {by_loss:.1e} of {:?}", losses(&one));
+        assert!(losses(&one)[2] < losses(&one)[0], "{name} learns nothing: {:?}", losses(&one));
+        assert!(by_loss < 1e-3, "{name}: the loss differs by {by_loss}");
+        if loss == NCMI {
+            for part in ["loss.centre", "loss.centroids"] {
+                let (far, tensor) = distance(&one, &two, |name| name == part);
+                eprintln!("{name}: {tensor} {far:.1e}");
+                assert!(far < 1e-3, "{tensor} differs by {far}");
+            }
+        }
+    }
+
+    let (whole, broken) = (folder.path().join("ncmi-2"), folder.path().join("broken"));
+    let launcher = on(2, &data, &broken, &settings(NCMI)).env("WSI_SAVE_EVERY", "0").spawn().unwrap();
+    wait_for_checkpoint(&broken, None);
+    let killed = Instant::now();
+    signal("-KILL", process_of(launcher.id(), 1));
+    let output = ends(launcher);
+    eprintln!("rank 1 killed: all ended after {:.2} s", killed.elapsed().as_secs_f64());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("another rank has ended or cannot be reached"), "{}", said(&output));
+    assert!(position(&broken) < position(&whole), "the rank was killed too late for a test");
+    done(on(2, &data, &broken, &settings(NCMI)));
+    for file in [checkpoint::LAST, "history.csv"] {
+        assert!(std::fs::read(whole.join(file)).unwrap() == std::fs::read(broken.join(file)).unwrap(), "{file} differs");
+    }
+}
+
+#[test]
+fn a_killed_launcher_takes_its_ranks_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = super::train::cohort(folder.path(), 3, 6);
+    let out = folder.path().join("run");
+    let settings = [&SMALL[..], &["train.epochs=100000", "train.drop-last=true"]].concat();
+    let mut launcher = on(2, &data, &out, &settings).env("WSI_SAVE_EVERY", "0").stderr(Stdio::null()).spawn().unwrap();
+    wait_for_checkpoint(&out, None);
+    let ranks = [0, 1].map(|rank| process_of(launcher.id(), rank));
+    launcher.kill().unwrap();
+    launcher.wait().unwrap();
+    let killed = Instant::now();
+    let runs = |process: &u32| std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    while ranks.iter().any(runs) {
+        assert!(killed.elapsed() < BOUND, "a rank outlives its launcher");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    eprintln!("launcher killed: its ranks ended after {:.2} s", killed.elapsed().as_secs_f64());
+    assert!(position(&out).is_some(), "the checkpoint is whole");
 }
 
 #[test]
@@ -289,6 +355,16 @@ fn ranks_that_differ_and_batches_that_cannot_be_shared_are_refused_before_the_fi
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         said(&output)
     };
-    assert!(refused(3, &[]).contains("train.batch-size = 8 cannot be shared by 3 ranks"));
+    let text = refused(3, &[]);
+    assert!(text.contains("train.batch-size = 8 cannot be shared by 3 ranks"), "{text}");
+    let processors = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(text.contains("--nproc 3: there are"), processors < 3, "{text}");
     assert!(!out.exists(), "no folder is made");
+
+    // What only rank 0 can find wrong, after all have met.
+    std::fs::write(&out, "no folder").unwrap();
+    let started = Instant::now();
+    let text = refused(2, &[]);
+    assert!(text.contains("rank 0 of 2") && text.contains("rank 0 ended before the first step"), "{text}");
+    assert!(started.elapsed() < BOUND, "{:?}", started.elapsed());
 }

@@ -12,7 +12,8 @@ use super::super::fit::State;
 use super::super::optimizers::Optimizer;
 use super::Ranks;
 
-const STATE: &str = "state";
+/// Key of what rank 0 tells.
+pub(super) const STATE: &str = "state";
 
 /// The kinds of an optimiser's numbers.
 const KINDS: [(Kind, &str); 3] = [(Kind::Float, "f32"), (Kind::Double, "f64"), (Kind::Int64, "i64")];
@@ -34,8 +35,8 @@ impl Ranks {
             let tensors: BTreeMap<String, Value> = optimizer.state().iter().map(|(name, tensor)| (name.clone(), shape(tensor))).collect();
             self.tell(STATE, &json!({"note": checkpoint::note(state), "optimizer": tensors}))?;
         }
+        let told = self.told_unless_failed(STATE, 0)?;
         self.follow(&learner.tensors())?;
-        let told = self.told(STATE)?;
         let unclear = || "rank 0 runs another version of the program";
         let mut tensors = optimizer.state();
         if !self.leads() {

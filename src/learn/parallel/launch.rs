@@ -24,16 +24,21 @@ const INTERRUPTED: i32 = 75;
 struct Ranks(Vec<Child>);
 
 /// Runs this very call `size` times, with the variables that torchrun sets, and waits for all. Serves the store that they meet at, on the
-/// loopback only. SIGTERM and SIGINT are passed on, once, to all.
+/// loopback only. SIGTERM and SIGINT are passed on, once, to all. `gpus` is 0 where a processor trains.
 ///
 /// # Errors
 /// A rank failed: the others are ended within seconds. `Interrupted`, if that was why they ended.
-pub fn launch(size: usize) -> Result<()> {
+pub fn launch(size: usize, gpus: usize) -> Result<()> {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (places, what) = if gpus == 0 { (processors, "processor(s)") } else { (gpus, "GPU(s)") };
+    if size > places {
+        tracing::warn!("--nproc {size}: there are {places} {what} for them; ranks that share one take turns, and fewer ranks are faster");
+    }
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot open a port on the loopback for the ranks to meet at")?;
     let port = listener.local_addr()?.port();
     let _store = Store::serve(listener, PREFIX, Duration::from_secs(60)).context("cannot serve the store that the ranks meet at")?;
     let program = std::env::current_exe().context("cannot tell where this program is")?;
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) / size;
+    let parent = std::process::id();
     let mut ranks = Ranks(Vec::new());
     for rank in 0..size {
         let mut command = Command::new(&program);
@@ -42,12 +47,9 @@ pub fn launch(size: usize) -> Result<()> {
         command.env("WORLD_SIZE", size.to_string()).env("LOCAL_WORLD_SIZE", size.to_string());
         command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
         command.env("TORCHELASTIC_USE_AGENT_STORE", "True").env_remove("TORCHELASTIC_RESTART_COUNT");
-        if std::env::var_os("RAYON_NUM_THREADS").is_none() {
-            command.env("RAYON_NUM_THREADS", threads.max(1).to_string());
-        }
         // A group of their own, or Ctrl-C would reach them twice: from the terminal and from here.
         command.process_group(0);
-        end_with_parent(&mut command);
+        end_with_parent(&mut command, parent);
         ranks.0.push(command.spawn().with_context(|| format!("cannot start rank {rank} of {size}"))?);
     }
     ranks.watch()
@@ -112,13 +114,16 @@ impl Drop for Ranks {
 }
 
 /// Has the kernel send SIGTERM to a child whose parent was killed.
-fn end_with_parent(command: &mut Command) {
+fn end_with_parent(command: &mut Command, parent: u32) {
     let signal: libc::c_ulong = libc::SIGTERM as libc::c_ulong;
-    // SAFETY: between fork and exec only a system call is made.
+    // SAFETY: between fork and exec only system calls are made.
     unsafe {
-        command.pre_exec(move || match libc::prctl(libc::PR_SET_PDEATHSIG, signal) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, signal) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            // It may have been killed before that.
+            if libc::getppid() as u32 == parent { Ok(()) } else { Err(std::io::ErrorKind::Interrupted.into()) }
         });
     }
 }

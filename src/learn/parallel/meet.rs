@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::Ranks;
+use super::hand_over::STATE;
 
 const FAILED: &str = "failed";
 
@@ -50,16 +51,22 @@ impl Ranks {
 
     /// What a rank shows.
     fn shown(&self, rank: usize) -> Result<Value> {
-        let shown = self.told(&key(rank))?;
-        ensure!(shown != json!(FAILED), "rank {rank} ended before the first step; its own message says why");
-        Ok(shown)
+        self.told_unless_failed(&key(rank), rank)
     }
 
-    /// Tells those who wait in [`Ranks::meet`] that this rank will not come. Without effect afterwards.
+    /// What `rank` has told under `key`.
+    pub(super) fn told_unless_failed(&self, key: &str, rank: usize) -> Result<Value> {
+        let told = self.told(key)?;
+        ensure!(told != json!(FAILED), "rank {rank} ended before the first step; its own message says why");
+        Ok(told)
+    }
+
+    /// Tells those who wait before the first step that this rank will not come. Without effect afterwards.
     pub fn give_up(&self) {
-        if self.size() > 1 {
+        let keys = [Some(key(self.rank())), self.leads().then(|| STATE.to_owned())];
+        for key in keys.iter().flatten() {
             // Whoever cannot be told sees that the process has ended.
-            let _ = self.tell(&key(self.rank()), &json!(FAILED));
+            let _ = self.tell(key, &json!(FAILED));
         }
     }
 

@@ -9,7 +9,7 @@
 //! A step costs a rank one more copy of the gradients in memory, and the loss of B instead of B/W samples.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ struct World {
     size: usize,
     wait: Duration,
     gloo: Arc<Gloo>,
+    _pulse: Pulse,
     // Dropped after what goes through it: rank 0 may serve it.
     store: Store,
 }
@@ -57,7 +58,7 @@ impl Ranks {
         Self::default()
     }
 
-    /// Meets the other ranks at the store.
+    /// Meets the other ranks at the store. From then on the process ends within 30 s if another rank shows no sign of life.
     ///
     /// # Errors
     /// A port that is taken, a store or a rank that cannot be reached in time.
@@ -67,7 +68,11 @@ impl Ranks {
         let prefix = format!("{PREFIX}{attempt}");
         let context = || format!("rank {rank} of {size} cannot meet the others at {address}, port {port}");
         let store = if serves {
-            let ip = if place.is_loopback() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+            let ip: IpAddr = match &**address {
+                "::1" => Ipv6Addr::LOCALHOST.into(),
+                _ if place.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+                _ => Ipv4Addr::UNSPECIFIED.into(),
+            };
             let listener = TcpListener::bind((ip, port)).with_context(|| format!("{}; choose another MASTER_PORT", context()))?;
             Store::serve(listener, &prefix, wait)
         } else {
@@ -75,7 +80,9 @@ impl Ranks {
         };
         let store = store.map_err(|error| first_line(&error)).with_context(context)?;
         let gloo = Gloo::open(&store, rank, size, &place.reach(), wait).map_err(|error| first_line(&error)).with_context(context)?;
-        Ok(Self(Some(Arc::new(World { rank, size, wait, gloo: Arc::new(gloo), store }))))
+        // All are there from here on.
+        let _pulse = Pulse::start(store.another().map_err(|error| first_line(&error)).with_context(context)?, rank, size);
+        Ok(Self(Some(Arc::new(World { rank, size, wait, gloo: Arc::new(gloo), _pulse, store }))))
     }
 
     /// From 0.
@@ -101,14 +108,6 @@ impl Ranks {
     /// The samples of a batch that this rank runs the model on: every W-th.
     pub fn share(&self, batch: &[usize]) -> Vec<usize> {
         batch.iter().copied().skip(self.rank()).step_by(self.size()).collect()
-    }
-
-    /// Signs of life while training; the process ends within 30 s if another rank's stop.
-    ///
-    /// # Errors
-    /// The store is gone.
-    pub(super) fn pulse(&self) -> Result<Option<Pulse>> {
-        self.0.as_ref().map(|world| Ok(Pulse::start(world.ask(Store::another)?, world.rank, world.size))).transpose()
     }
 
     /// Between two steps: whether any rank was asked to stop, so that all stop at the same step.
@@ -301,12 +300,7 @@ impl World {
 
     /// An error of the store or of Gloo, in words.
     fn lost(&self, error: &tch::TchError) -> Error {
-        anyhow!(
-            "rank {} of {}: another rank has ended or cannot be reached; its own message says why ({})",
-            self.rank,
-            self.size,
-            first_line(error)
-        )
+        anyhow!("another rank has ended or cannot be reached; its own message says why ({})", first_line(error))
     }
 
     /// The same where nothing of a step is half done: if all were asked to stop and another rank was faster, this one was interrupted too.

@@ -19,7 +19,7 @@ const PARTING: Duration = Duration::from_secs(3);
 const FAREWELL: i64 = 1 << 40;
 
 /// Sends signs of life while it lives, and ends the process when another rank sends none.
-pub(in crate::learn) struct Pulse {
+pub(super) struct Pulse {
     leave: Vec<Sender<()>>,
     beats: JoinHandle<()>,
 }
@@ -44,8 +44,14 @@ impl Pulse {
             })
         };
         std::thread::spawn(move || {
+            let mut looked = Instant::now();
             while let Err(RecvTimeoutError::Timeout) = unwatched.recv_timeout(EVERY) {
-                let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                // This process was held up itself, perhaps with all others, and heard nobody meanwhile.
+                if looked.elapsed() > SILENCE / 2 {
+                    seen.iter_mut().for_each(|(_, at)| *at = Instant::now());
+                }
+                looked = Instant::now();
                 let silent = |(other, (count, at)): (usize, &(i64, Instant))| *count > 0 && other != rank && at.elapsed() > SILENCE;
                 if let Some(other) = seen.iter().enumerate().position(silent) {
                     tracing::error!(
