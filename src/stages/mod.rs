@@ -1,6 +1,7 @@
 //! One verb a file: open the run folder, do the work, close it. A stage reads files and writes files; nothing else joins two stages.
 
 pub mod bags;
+mod counts;
 mod data;
 pub mod doctor;
 pub mod encoders;

@@ -9,6 +9,7 @@ mod caught;
 pub mod convolution;
 pub mod linear;
 pub mod mixed;
+pub mod numbers;
 pub mod program;
 
 pub use caught::{caught, is_out_of_memory};

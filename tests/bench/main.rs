@@ -26,6 +26,7 @@ use wsi::tiling::stream;
 mod bigtiff;
 mod bootstrap;
 mod extract;
+mod loader;
 mod losses;
 mod mil;
 mod peer;
@@ -66,6 +67,9 @@ fn main() -> Result<()> {
     }
     if wanted("extract") {
         rows.extend(extract::rows(threads)?);
+    }
+    if wanted("loader") {
+        rows.extend(loader::rows()?);
     }
     if wanted("losses") {
         rows.extend(losses::rows(threads)?);

@@ -11,7 +11,8 @@ use tch::{Device, Kind, Tensor, no_grad};
 use super::Bench;
 use crate::config::Config;
 use crate::datasets::Dataset;
-use crate::datasets::cifar::Cifar;
+use crate::datasets::augment::AugmentationSettings;
+use crate::datasets::cifar::{Cifar, Set};
 use crate::datasets::split::{TrainRows, ValidRows};
 use crate::ground::seed;
 use crate::learn::fit::{State, fit};
@@ -86,14 +87,14 @@ pub(super) fn bags(bench: &Bench, loss: &str) -> Result<Value> {
 /// A few steps of a ResNet-18 on images.
 pub(super) fn images(bench: &Bench, loss: &str) -> Result<Value> {
     let config = config(loss, &[&IMAGES[..], &["train.batch-size=16"]].concat())?;
-    let dataset = Cifar::read(&made_up(bench, FEW)?)?;
+    let dataset = Cifar::read(&made_up(bench, FEW)?, Set::Cifar100, &AugmentationSettings::default())?;
     compare(bench, &config, &dataset)
 }
 
 /// An epoch over CIFAR-100, or over as many images as were asked for.
 pub(super) fn cifar_epoch(bench: &Bench) -> Result<Value> {
     let folder = bench.settings.cifar.clone().map_or_else(|| made_up(bench, bench.settings.images), Ok)?;
-    let dataset = Cifar::read(&folder)?;
+    let dataset = Cifar::read(&folder, Set::Cifar100, &AugmentationSettings::default())?;
     let mut found = json!({"images": dataset.ids().len(), "made_up": bench.settings.cifar.is_none()});
     let precisions: &[&str] = if bench.machine.device.is_cuda() { &["f32", "mixed"] } else { &["f32"] };
     for precision in precisions {
