@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::aggregators::AggregatorSettings;
+use crate::datasets::augment::AugmentationSettings;
 use crate::datasets::cohort::CohortSettings;
 use crate::datasets::leaks::LeakSettings;
 use crate::datasets::split::SplitSettings;
@@ -170,13 +171,14 @@ pub fn overlay(tree: &mut toml::Table, above: &toml::Table) {
 }
 
 /// Sections that choose a member by `name`, and the member meant where none is named.
-const FAMILIES: [(&str, &str); 8] = [
+const FAMILIES: [(&str, &str); 9] = [
     ("tile.tissue", TissueSettings::DEFAULT),
     ("extract.encoder", EncoderSpec::DEFAULT),
     ("split", SplitSettings::DEFAULT),
     ("train.model.aggregator", AggregatorSettings::DEFAULT),
     ("train.model.encoder", crate::model::DEFAULT_ENCODER),
     ("train.loss", LossSettings::DEFAULT),
+    ("train.augmentation", AugmentationSettings::DEFAULT),
     ("train.optimizer", OptimizerSettings::DEFAULT),
     ("train.schedule", ScheduleSettings::DEFAULT),
 ];

@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn, no_grad};
 
+use super::entropy::at_least_single;
 use super::likelihood::branch_cross_entropy;
 use super::multi_head::{HeadReadout, HeadScores, check_heads, queries};
 use super::released::ReleasedNames;
@@ -216,6 +217,7 @@ pub fn anchor_target(scores: &Tensor, mask: &Tensor, temperature: f64) -> Tensor
 
 /// Cross-entropy −Σ_n target ln(attention + 1e-8) of `[B,K,N]`, mean over rows and bags: a scalar.
 pub fn distil(attention: &Tensor, target: &Tensor, mask: &Tensor, how: Distillation) -> Tensor {
+    let (attention, target) = (at_least_single(attention), at_least_single(target));
     let rows = -(target * (attention + LOG_EPSILON).log()).sum_dim_intlist(-1, false, None::<Kind>); // [B,K]
     match how {
         Distillation::Sum => rows.mean(None::<Kind>),

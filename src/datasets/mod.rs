@@ -32,7 +32,9 @@ pub enum DataKind {
     /// An extract run and a table of labels.
     #[default]
     Bags,
-    /// CIFAR-100, binary layout.
+    /// CIFAR-10, in the binary or the Python layout.
+    Cifar10,
+    /// CIFAR-100, in the binary or the Python layout.
     Cifar100,
     /// Photographs in class folders: ImageNet, or any folder of that layout.
     ImageFolder,
@@ -45,13 +47,14 @@ pub enum DataKind {
 impl DataKind {
     /// Whether a sample is one image.
     pub fn is_images(self) -> bool {
-        matches!(self, Self::Cifar100 | Self::ImageFolder)
+        matches!(self, Self::Cifar10 | Self::Cifar100 | Self::ImageFolder)
     }
 
     /// What evaluation does with an image, for a network that was trained on such data; `None` where a sample is no image.
     pub fn evaluation(self, image_folder: &image_folder::ImageFolderSettings) -> Option<Preprocess> {
         match self {
-            Self::Cifar100 => Some(cifar::evaluation()),
+            Self::Cifar10 => Some(cifar::Set::Cifar10.evaluation()),
+            Self::Cifar100 => Some(cifar::Set::Cifar100.evaluation()),
             Self::ImageFolder => Some(image_folder.evaluation()),
             Self::Bags | Self::ClassicMil | Self::MnistBags => None,
         }
@@ -70,6 +73,8 @@ pub struct Wanted<'a> {
     pub classic: &'a classic::ClassicSettings,
     /// `[train.image-folder]`
     pub image_folder: &'a image_folder::ImageFolderSettings,
+    /// `[train.augmentation]`, for images.
+    pub augmentation: &'a augment::AugmentationSettings,
     /// `[train.mnist-bags]`
     pub mnist_bags: &'a mnist_bags::MnistBagsSettings,
     /// The run's seed.
@@ -96,6 +101,11 @@ pub trait Dataset: Send + Sync {
     /// Every slide that labels or bags name, used or not; `None` for data without a table of labels.
     fn roll(&self) -> Option<&cohort::Roll> {
         None
+    }
+
+    /// What a reader should know before it trains on them, a sentence each.
+    fn notes(&self) -> &[String] {
+        &[]
     }
 
     /// What a model gets.
@@ -146,8 +156,9 @@ pub fn open(wanted: &Wanted, data: &Path, labels: Option<&Path>) -> Result<Box<d
                 bags::Keep::from_environment()?,
             )?)
         }
-        DataKind::Cifar100 => Box::new(cifar::Cifar::read(data)?),
-        DataKind::ImageFolder => Box::new(image_folder::ImageFolder::read(data, wanted.image_folder)?),
+        DataKind::Cifar10 => Box::new(cifar::Cifar::read(data, cifar::Set::Cifar10, wanted.augmentation)?),
+        DataKind::Cifar100 => Box::new(cifar::Cifar::read(data, cifar::Set::Cifar100, wanted.augmentation)?),
+        DataKind::ImageFolder => Box::new(image_folder::ImageFolder::read(data, wanted.image_folder, wanted.augmentation)?),
         DataKind::ClassicMil => Box::new(classic::Classic::read(&wanted.classic.file(data))?),
         DataKind::MnistBags => Box::new(mnist_bags::MnistBags::read(data, wanted.mnist_bags, wanted.seed)?),
     })

@@ -23,7 +23,7 @@ use tch::{Tensor, nn};
 
 use crate::torch::c10d::Gloo;
 
-pub use pixels::{Normalisation, prepare};
+pub use pixels::{Normalisation, prepare, prepare_each};
 pub use precision::Precision;
 pub use spec::{EncoderSpec, GpuPrecision, Published};
 

@@ -92,7 +92,7 @@ pub fn resume(folder: &Path, learner: &Learner, optimizer: &mut dyn Optimizer, p
         None => true,
     });
     copy_into(learner, &all, &path)?;
-    optimizer.restore(&optimizer_state);
+    optimizer.restore(&optimizer_state).with_context(|| format!("'{}'", path.display()))?;
     let damaged = || format!("the note in '{}' is not that of a checkpoint of `wsi train`", path.display());
     let state = noted(&note).with_context(damaged)?;
     Ok(State { best: settle_best(folder, note["best"].as_u64())?, ..state })

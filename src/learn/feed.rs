@@ -1,8 +1,9 @@
 //! Batches made ahead: while the model computes on one, a thread of its own reads, changes and puts together the next.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tch::Device;
 
 use crate::datasets::{Augment, Dataset};
@@ -24,7 +25,7 @@ impl Feed {
     /// # Errors
     /// A sample that cannot be made, named. More batches than were asked for.
     pub(super) fn next(&mut self) -> Result<Batch> {
-        let Batch { inputs, mask, targets, rows } = self.made.recv().context("no batch is left, or the thread that makes them died")??;
+        let Batch { inputs, mask, targets, rows } = self.made.recv().context("no batch is left")??;
         let there = |tensor| gpu::upload(tensor, self.device);
         Ok(Batch { inputs: there(&inputs)?, mask: mask.as_ref().map(there).transpose()?, targets: there(&targets)?, rows })
     }
@@ -52,7 +53,11 @@ pub(super) fn feed<T>(
 
 /// A batch on the processor, ready for the way to the device.
 fn batch(dataset: &dyn Dataset, rows: &[usize], augment: Option<Augment>, device: Device) -> Result<Batch> {
-    let Batch { inputs, mask, targets, rows } = dataset.batch(rows, augment, Device::Cpu)?;
-    let ready = |tensor| gpu::pin(tensor, device);
-    Ok(Batch { inputs: ready(&inputs)?, mask: mask.as_ref().map(ready).transpose()?, targets: ready(&targets)?, rows })
+    let made = catch_unwind(AssertUnwindSafe(|| dataset.batch(rows, augment, Device::Cpu)));
+    let mut batch = made.map_err(|_| anyhow!("a batch could not be made: a bug, see the panic above"))??;
+    // Bags differ in size, and libtorch keeps the pinned memory of each size for good.
+    if batch.mask.is_none() {
+        batch.inputs = gpu::pin(&batch.inputs, device)?;
+    }
+    Ok(batch)
 }

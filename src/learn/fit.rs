@@ -57,7 +57,7 @@ pub struct Within {
 }
 
 /// Trains until `settings.epochs` or an early stop. After every step and every epoch `keep` may save what it is given; a
-/// training that continues from there ends the same to the last bit.
+/// training that continues from there ends the same to the last bit, on a processor; a GPU's own kernels add in no fixed order.
 ///
 /// # Errors
 /// A label that is no class, a sample that cannot be read, an input or a loss that is not finite: no weight is changed by the step
@@ -164,7 +164,7 @@ fn train_epoch(
             let passed = (epoch - 1) as f64 + step as f64 / steps.len() as f64;
             let mut place = Place { epoch, passed, batches: steps[step], feed };
             let loss = take_step(learner, optimizer, training, settings, &mut state.scale, &mut place)
-                .with_context(|| format!("epoch {epoch}, step {} of {}; no weight was changed in it", step + 1, steps.len()))?;
+                .with_context(|| format!("epoch {epoch}, step {} of {}; nothing of it is kept", step + 1, steps.len()))?;
             let samples: usize = steps[step].iter().map(|batch| batch.len()).sum();
             state.within = Within {
                 steps: step + 1,

@@ -31,7 +31,7 @@ pub mod select;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TrainSettings {
-    /// What is trained on: `bags`, `cifar100`, `image-folder`, `classic-mil` or `mnist-bags`.
+    /// What is trained on: `bags`, `cifar10`, `cifar100`, `image-folder`, `classic-mil` or `mnist-bags`.
     pub data: DataKind,
     /// Which tiles of a bag are used, by their quality, for `bags`.
     pub tiles: crate::ground::tile_filter::TileFilter,
@@ -55,6 +55,8 @@ pub struct TrainSettings {
     pub clip: f64,
     /// Random changes of training images.
     pub augment: bool,
+    /// Which changes.
+    pub augmentation: crate::datasets::augment::AugmentationSettings,
     /// Whether several ranks normalise their images together, so that batch statistics are those of the whole batch, as in one process;
     /// otherwise each rank normalises its own. Without effect on one.
     pub sync_batch_norm: bool,
@@ -97,6 +99,7 @@ impl Default for TrainSettings {
             drop_last: false,
             clip: 5.0,
             augment: false,
+            augmentation: crate::datasets::augment::AugmentationSettings::default(),
             sync_batch_norm: true,
             precision: precision::Precision::default(),
             protocol: protocol::Protocol::default(),
@@ -116,7 +119,7 @@ impl TrainSettings {
     /// Sides of the images that a model sees, pixels; none for bags, and for bags of digits, which the model knows itself.
     fn image_sides(&self) -> Vec<u32> {
         match self.data {
-            DataKind::Cifar100 => vec![cifar::SIDE as u32],
+            DataKind::Cifar10 | DataKind::Cifar100 => vec![cifar::SIDE as u32],
             DataKind::ImageFolder => vec![self.image_folder.train_px, self.image_folder.test_px],
             DataKind::Bags | DataKind::ClassicMil | DataKind::MnistBags => Vec::new(),
         }

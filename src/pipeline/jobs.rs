@@ -176,7 +176,7 @@ impl Jobs<'_> {
                 .cloned()
                 .or_else(|| self.pipeline.bags.clone())
                 .context("training on bags needs the stage 'extract' before it, or [inputs] bags")?,
-            DataKind::Cifar100 | DataKind::ImageFolder | DataKind::ClassicMil | DataKind::MnistBags => {
+            DataKind::Cifar10 | DataKind::Cifar100 | DataKind::ImageFolder | DataKind::ClassicMil | DataKind::MnistBags => {
                 self.pipeline.images.clone().context("the pipeline has no [inputs] images or samples")?
             }
         };
@@ -187,7 +187,7 @@ impl Jobs<'_> {
 fn label(config: &Config) -> String {
     let model = match config.train.data {
         DataKind::Bags | DataKind::ClassicMil | DataKind::MnistBags => config.train.model.aggregator.name(),
-        DataKind::Cifar100 | DataKind::ImageFolder => config.train.model.encoder.name(),
+        DataKind::Cifar10 | DataKind::Cifar100 | DataKind::ImageFolder => config.train.model.encoder.name(),
     };
     format!("{}-{model}-seed{}", config.train.loss.name(), config.seed)
 }

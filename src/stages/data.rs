@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::config::Config;
+use crate::datasets::cifar::Set;
 use crate::datasets::split::Split;
 use crate::datasets::{self, DataKind, Dataset, Wanted, cohort, leaks, mnist_bags};
 use crate::store::{bag, digest, identity, run};
@@ -35,6 +36,7 @@ impl Data {
             tiles: train.tiles,
             classic: &train.classic,
             image_folder: &train.image_folder,
+            augmentation: &train.augmentation,
             mnist_bags: &train.mnist_bags,
             seed: config.seed,
         };
@@ -70,7 +72,8 @@ impl Data {
                 Some(summary) => summary.digest,
                 None => listing(&self.data)?,
             },
-            DataKind::Cifar100 => of_files(&["train.bin", "test.bin"].map(|name| self.data.join(name)))?,
+            DataKind::Cifar10 => of_files(&Set::Cifar10.files(&self.data)?)?,
+            DataKind::Cifar100 => of_files(&Set::Cifar100.files(&self.data)?)?,
             DataKind::ImageFolder => digest::settings(&tree(&self.data, 3)?)?,
             DataKind::MnistBags => of_files(&mnist_bags::files(&self.data))?,
             DataKind::ClassicMil => digest::file(&config.train.classic.file(&self.data))?[..8].to_owned(),

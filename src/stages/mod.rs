@@ -1,6 +1,7 @@
 //! One verb a file: open the run folder, do the work, close it. A stage reads files and writes files; nothing else joins two stages.
 
 pub mod bags;
+mod counts;
 mod data;
 pub mod doctor;
 pub mod encoders;
@@ -30,6 +31,7 @@ use crate::learn::parallel::Place;
 use crate::store::files;
 use crate::store::run::{Run, Summary};
 use crate::store::table::{self, Cells};
+use crate::torch::autocast::exact_single;
 
 pub use data::Data;
 pub use selection::Selection;
@@ -85,7 +87,9 @@ impl Machine {
     /// Small batches finish sooner on one thread than several threads need to meet, most of all beside other jobs.
     fn use_threads_for(&self, dataset: &dyn Dataset, batch_size: usize) -> Result<()> {
         self.use_threads();
-        // Batches of images are all of one size, for which a GPU's library may try which of its algorithms is fastest.
+        // f32 is what was asked for.
+        exact_single()?;
+        // Most batches of images are of one size, for which a GPU's library may try which of its algorithms is fastest.
         tch::Cuda::cudnn_set_benchmark(dataset.input() == Input::Images);
         if matches!(dataset.input(), Input::Bags(_) | Input::ImageBags) {
             let rows: Vec<usize> = (0..dataset.ids().len().min(batch_size)).collect();

@@ -219,7 +219,9 @@ fn encoder(trained: &Config, data: &Data) -> Result<String> {
             let summary = run::summary(&data.data)?;
             summary.and_then(|s| s.figures["encoder"].as_str().map(str::to_owned)).unwrap_or_else(|| "unknown".into())
         }
-        DataKind::Cifar100 | DataKind::ImageFolder | DataKind::MnistBags => trained.train.model.encoder.name().to_owned(),
+        DataKind::Cifar10 | DataKind::Cifar100 | DataKind::ImageFolder | DataKind::MnistBags => {
+            trained.train.model.encoder.name().to_owned()
+        }
         DataKind::ClassicMil => trained.train.classic.set.name().to_owned(),
     })
 }

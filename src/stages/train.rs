@@ -1,6 +1,5 @@
 //! `wsi train`: a dataset, a split and a loss become checkpoints, a history and the split's file.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::Machine;
+use super::counts::{classes_in_words, counts_in_words};
 pub use super::data::Data as Inputs;
 use crate::config::Config;
 use crate::datasets::cohort;
@@ -28,18 +28,6 @@ pub(super) fn save_every() -> Result<Duration> {
     let Ok(text) = std::env::var("WSI_SAVE_EVERY") else { return Ok(SAVE_EVERY) };
     let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
     Ok(Duration::from_secs_f64(seconds.with_context(|| format!("WSI_SAVE_EVERY must be a number of seconds, not '{text}'"))?))
-}
-
-/// `train: normal 6, tumour 8; valid: …`; at most ten classes by name.
-fn counts_in_words(parts: &BTreeMap<String, Vec<usize>>, classes: &[String]) -> String {
-    let part = |(name, counts): (&String, &Vec<usize>)| match classes.len() {
-        ..=10 => {
-            let of: Vec<String> = classes.iter().zip(counts).map(|(class, count)| format!("{class} {count}")).collect();
-            format!("{name}: {}", of.join(", "))
-        }
-        many => format!("{name}: {} of {many} classes", counts.iter().sum::<usize>()),
-    };
-    ["train", "valid", "test"].iter().filter_map(|name| parts.get_key_value(*name)).map(part).collect::<Vec<_>>().join("; ")
 }
 
 /// What a training that failed can be continued from.
@@ -134,10 +122,18 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
     }
     learner.join(ranks, settings);
     let run = match Run::open(out, recipe)? {
-        Opened::Done(summary) => return Ok(summary),
+        Opened::Done(summary) => {
+            // Somebody else has ended it meanwhile.
+            ranks.give_up();
+            return Ok(summary);
+        }
         Opened::Work(run) => run,
     };
     split.write(&run.path("split.csv"), dataset.as_ref())?;
+    dataset.notes().iter().for_each(|note| tracing::info!("{note}"));
+    if config.train.data.is_images() {
+        tracing::info!("{}", classes_in_words(dataset.classes()));
+    }
     tracing::info!("{}; {}", split.name, counts_in_words(&split.counts(dataset.as_ref()), dataset.classes()));
     if let Some(roll) = dataset.roll() {
         roll.write(&run.path(cohort::FILE))?;

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use md5::Md5;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -13,6 +14,11 @@ const FAST_WINDOW: u64 = 1 << 20;
 /// sha256 of bytes, hexadecimal.
 pub fn bytes(data: &[u8]) -> String {
     hex(&Sha256::digest(data))
+}
+
+/// md5 of bytes, hexadecimal: what older data sets publish; guards against accidents only.
+pub fn md5(data: &[u8]) -> String {
+    hex(&Md5::digest(data))
 }
 
 /// [`bytes`] of pieces one after the other.

@@ -3,6 +3,7 @@
 
 #include "shim.hpp"
 
+#include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
@@ -34,6 +35,7 @@ extern "C" {
 char* wsi_fused_sgd(
     const at::Tensor* const* parameters, const at::Tensor* const* velocities, int64_t count, double rate, double momentum, double decay) {
   return wsi::guarded([&] {
+    if (count == 0) return;
     const auto weights = list(parameters, count);
     // Without momentum a GPU's kernel wants no velocities.
     const auto moving = momentum == 0.0 ? std::vector<at::Tensor>{} : list(velocities, count);
@@ -41,13 +43,13 @@ char* wsi_fused_sgd(
   });
 }
 
-// Parameters with a gradient, as many first and second moments, and the number of this step, a number of f32 on their device.
+// Parameters with a gradient, as many first and second moments and numbers of steps done (f32, on their device), each of which grows by one.
 char* wsi_fused_adamw(
     const at::Tensor* const* parameters,
     const at::Tensor* const* first,
     const at::Tensor* const* second,
+    const at::Tensor* const* steps,
     int64_t count,
-    const at::Tensor* step,
     double rate,
     double beta1,
     double beta2,
@@ -55,9 +57,11 @@ char* wsi_fused_adamw(
     double epsilon) {
   return wsi::guarded([&] {
     const auto weights = list(parameters, count);
-    const std::vector<at::Tensor> steps(count, *step);
+    const auto done = list(steps, count);
+    if (count == 0) return;
+    at::_foreach_add_(done, 1);
     at::_fused_adamw_(
-        weights, gradients(weights), list(first, count), list(second, count), {}, steps, rate, beta1, beta2, decay, epsilon, false, false);
+        weights, gradients(weights), list(first, count), list(second, count), {}, done, rate, beta1, beta2, decay, epsilon, false, false);
   });
 }
 

@@ -13,8 +13,8 @@ unsafe extern "C" {
         parameters: Tensors,
         first: Tensors,
         second: Tensors,
+        steps: Tensors,
         count: i64,
-        step: *const C_tensor,
         rate: f64,
         beta1: f64,
         beta2: f64,
@@ -47,7 +47,8 @@ pub struct Adam {
     pub epsilon: f64,
 }
 
-/// AdamW's step number `step` (from 1; f32, on the parameters' device) of parameters with a gradient and their moments.
+/// A step of AdamW of parameters with a gradient, their moments and the numbers of steps that each has done (f32, on the parameters'
+/// device), which grow by one.
 ///
 /// # Errors
 /// Tensors of different number, shape or kind, or a parameter without a gradient.
@@ -55,17 +56,20 @@ pub fn adamw(
     parameters: &[&Tensor],
     first: &[&Tensor],
     second: &[&Tensor],
-    step: &Tensor,
+    steps: &[&Tensor],
     rate: f64,
     numbers: Adam,
 ) -> Result<(), TchError> {
     same(parameters, first)?;
     same(parameters, second)?;
     let Adam { betas: [beta1, beta2], decay, epsilon } = numbers;
-    let [p, m, v] = [parameters, first, second].map(pointers);
+    if steps.len() != parameters.len() {
+        return Err(unlike());
+    }
+    let [p, m, v, n] = [parameters, first, second, steps].map(pointers);
     let count = p.len() as i64;
-    // SAFETY: the three arrays hold `count` pointers to living tensors each.
-    check(unsafe { wsi_fused_adamw(p.as_ptr(), m.as_ptr(), v.as_ptr(), count, step.as_ptr(), rate, beta1, beta2, decay, epsilon) })
+    // SAFETY: the four arrays hold `count` pointers to living tensors each.
+    check(unsafe { wsi_fused_adamw(p.as_ptr(), m.as_ptr(), v.as_ptr(), n.as_ptr(), count, rate, beta1, beta2, decay, epsilon) })
 }
 
 /// L2 norms of the tensors, `[n]`; there must be one at least.
@@ -95,7 +99,11 @@ fn pointers(tensors: &[&Tensor]) -> Vec<*const C_tensor> {
 fn same(one: &[&Tensor], other: &[&Tensor]) -> Result<(), TchError> {
     let fits = one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.size() == b.size() && a.kind() == b.kind());
     let whole = one.iter().all(|tensor| tensor.grad().defined());
-    if fits && whole { Ok(()) } else { Err(TchError::Shape("parameters, gradients and states of an optimiser differ".to_owned())) }
+    if fits && whole { Ok(()) } else { Err(unlike()) }
+}
+
+fn unlike() -> TchError {
+    TchError::Shape("parameters, gradients and states of an optimiser differ".to_owned())
 }
 
 #[cfg(test)]

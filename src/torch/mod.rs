@@ -11,6 +11,7 @@ pub mod fused;
 pub mod gpu;
 pub mod linear;
 pub mod mixed;
+pub mod numbers;
 pub mod program;
 
 pub use caught::{caught, is_out_of_memory};

@@ -66,5 +66,6 @@ if python3 -c 'import torch' 2>/dev/null; then
     for way in 'f32 contiguous' 'tf32 contiguous' 'bf16 contiguous' 'bf16 channels-last'; do echo "$way $batch 20"; echo "$way $batch 60"; done
   done >"$work/orders"
   env -u LD_LIBRARY_PATH python3 -W ignore "$peer" "$(nproc)" "${DEVICE:-cuda:0}" <"$work/orders" |
-    paste -d ' ' "$work/orders" - | awk 'NR % 2 == 0 { printf "PyTorch, batch %d, %s, %s: %.0f images/s\n", $3, $1, $2, $3 * $4 / $5 }'
+    paste -d ' ' "$work/orders" - | awk 'NR % 2 == 0 { printf "PyTorch, batch %d, %s, %s: %.0f images/s\n", $3, $1, $2, $3 * $4 / $5 }' ||
+    echo "gpu-check: no figures of PyTorch" >&2
 fi

@@ -26,6 +26,7 @@ use wsi::tiling::stream;
 mod bigtiff;
 mod bootstrap;
 mod extract;
+mod loader;
 mod losses;
 mod mil;
 mod peer;
@@ -70,6 +71,9 @@ fn main() -> Result<()> {
     }
     if wanted("train") {
         rows.extend(train::rows(threads)?);
+    }
+    if wanted("loader") {
+        rows.extend(loader::rows()?);
     }
     if wanted("losses") {
         rows.extend(losses::rows(threads)?);

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use wsi::config::Config;
 use wsi::datasets::Dataset;
-use wsi::datasets::cifar::Cifar;
+use wsi::datasets::augment::AugmentationSettings;
+use wsi::datasets::cifar::{Cifar, Set};
 use wsi::datasets::split::{TrainRows, ValidRows};
 use wsi::ground::seed;
 use wsi::learn::fit::{State, fit};
@@ -61,7 +62,7 @@ fn images(folder: &Path, count: usize) -> Result<Cifar> {
     std::fs::write(folder.join("test.bin"), &records[..PIXELS + 2])?;
     let names: Vec<String> = (0..CLASSES).map(|class| format!("class_{class:02}")).collect();
     std::fs::write(folder.join("fine_label_names.txt"), names.join("\n"))?;
-    Cifar::read(folder)
+    Cifar::read(folder, Set::Cifar100, &AugmentationSettings::default())
 }
 
 struct Bench<'a> {

@@ -29,11 +29,11 @@ fn gpu_check_compares_and_measures_and_leaves_one_json() {
         for loss in ["cross-entropy", "ncmi"] {
             let key = |name: &str| format!("/training.{what}.{loss}/{name}");
             assert_eq!(number(&key("gradient_deviation")), 0.0);
-            assert!(number(&key("steps")) >= 2.0 && number(&key("loss_on_device")).is_finite());
+            assert!(number(&key("steps")) >= 1.0 && number(&key("loss_on_device")).is_finite());
         }
     }
     assert!(number("/throughput.resnet18/tiles_per_second") > 0.0 && number("/throughput.resnet18/encoder_alone/tiles_per_second") > 0.0);
-    assert!(number("/cifar.epoch/f32/images_per_second") > 0.0);
+    assert!(number("/cifar.epoch/bf16.64/images_per_second") > 0.0);
     let text = found.to_string();
     assert!(!text.contains(std::env::temp_dir().to_str().unwrap()), "no path of this machine: {text}");
 }

@@ -9,6 +9,7 @@ mod bags;
 #[path = "../bench/bigtiff.rs"]
 #[allow(dead_code)] // what only the benchmark asks of it
 mod bigtiff;
+mod cifar;
 mod classic;
 mod cohort;
 mod data;

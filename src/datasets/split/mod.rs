@@ -172,7 +172,8 @@ impl Split {
         rows.shuffle(&mut seed::stream(0, "per-class"));
         let mut kept = vec![0; dataset.classes().len()];
         rows.retain(|&row| {
-            let kept = &mut kept[dataset.targets()[row] as usize];
+            // A label that is no class is named where training begins.
+            let Some(kept) = usize::try_from(dataset.targets()[row]).ok().and_then(|class| kept.get_mut(class)) else { return true };
             *kept += 1;
             *kept <= count
         });

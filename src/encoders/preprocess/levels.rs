@@ -42,6 +42,15 @@ impl Levels {
         Ok(images.f_permute([0, 3, 1, 2])?)
     }
 
+    /// Bytes of red, green, blue, red … → single-precision numbers in the same order.
+    ///
+    /// # Panics
+    /// Another number of places than of bytes.
+    pub(in crate::encoders) fn write(&self, pixels: &[u8], numbers: &mut [MaybeUninit<f32>]) {
+        assert_eq!(numbers.len(), pixels.len());
+        write(self.table.each_ref(), pixels, numbers);
+    }
+
     /// Numbers in [0, 1] `[N,3,H,W]` → normalised ones of `kind`.
     ///
     /// # Errors
@@ -81,7 +90,11 @@ fn fill<T: Copy>(pixels: &[u8], [red, green, blue]: &[[T; 256]; 3], images: &Ten
     assert_eq!(images.kind().elt_size_in_bytes(), size_of::<T>());
     // SAFETY: the tensor was made for this call and is contiguous, on the processor and of as many numbers of this size; nobody else knows of it.
     let numbers = unsafe { std::slice::from_raw_parts_mut(images.data_ptr().cast::<MaybeUninit<T>>(), pixels.len()) };
-    for (numbers, pixel) in numbers.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
+    write([red, green, blue], pixels, numbers);
+}
+
+fn write<T: Copy>([red, green, blue]: [&[T; 256]; 3], pixels: &[u8], numbers: &mut [MaybeUninit<T>]) {
+    for (numbers, pixel) in numbers.as_chunks_mut::<3>().0.iter_mut().zip(pixels.as_chunks::<3>().0) {
         numbers[0].write(red[usize::from(pixel[0])]);
         numbers[1].write(green[usize::from(pixel[1])]);
         numbers[2].write(blue[usize::from(pixel[2])]);

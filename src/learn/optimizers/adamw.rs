@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
-use super::{Optimizer, like};
+use super::{Optimizer, take};
 use crate::torch::fused;
 
 /// Settings of AdamW.
@@ -33,15 +34,17 @@ impl Default for AdamWSettings {
 pub(super) struct AdamW {
     settings: AdamWSettings,
     parameters: BTreeMap<String, Tensor>,
-    steps: i64,
+    /// Of each parameter, f32: one that got its first gradient late is corrected as one that has just begun.
+    steps: BTreeMap<String, Tensor>,
     first: BTreeMap<String, Tensor>,
     second: BTreeMap<String, Tensor>,
 }
 
 impl AdamW {
     pub(super) fn new(settings: AdamWSettings, parameters: BTreeMap<String, Tensor>) -> Self {
-        let zeros = || parameters.iter().map(|(name, p)| (name.clone(), p.zeros_like().detach())).collect();
-        Self { settings, steps: 0, first: zeros(), second: zeros(), parameters }
+        let zeros = || parameters.iter().map(|(name, p)| (name.clone(), p.detach().zeros_like())).collect();
+        let steps = parameters.iter().map(|(name, p)| (name.clone(), Tensor::zeros([], (Kind::Float, p.device())))).collect();
+        Self { settings, steps, first: zeros(), second: zeros(), parameters }
     }
 }
 
@@ -52,34 +55,28 @@ impl Optimizer for AdamW {
 
     fn step(&mut self, learning_rate: f64) {
         let AdamWSettings { beta1, beta2, epsilon, weight_decay, .. } = self.settings;
-        self.steps += 1;
         let used: Vec<&String> = self.parameters.iter().filter(|(_, parameter)| parameter.grad().defined()).map(|(name, _)| name).collect();
-        let Some(one) = used.first().map(|name| &self.parameters[*name]) else { return };
-        let step = Tensor::from(self.steps as f32).to_device(one.device());
+        let [parameters, first, second, steps] = [&self.parameters, &self.first, &self.second, &self.steps]
+            .map(|tensors| used.iter().map(|name| &tensors[*name]).collect::<Vec<_>>());
         let numbers = fused::Adam { betas: [beta1, beta2], decay: weight_decay, epsilon };
-        no_grad(|| {
-            fused::adamw(&of(&used, &self.parameters), &of(&used, &self.first), &of(&used, &self.second), &step, learning_rate, numbers)
-        })
-        .expect("moments like each parameter");
+        no_grad(|| fused::adamw(&parameters, &first, &second, &steps, learning_rate, numbers)).expect("moments like each parameter");
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {
         let named = |kind: &'static str, tensors: &BTreeMap<String, Tensor>| {
             tensors.iter().map(move |(name, t)| (format!("{kind}.{name}"), t.shallow_clone())).collect::<Vec<_>>()
         };
-        let steps = ("steps".to_owned(), Tensor::from_slice(&[self.steps]));
-        named("first", &self.first).into_iter().chain(named("second", &self.second)).chain([steps]).collect()
+        [named("first", &self.first), named("second", &self.second), named("steps", &self.steps)].into_iter().flatten().collect()
     }
 
-    fn restore(&mut self, state: &BTreeMap<String, Tensor>) {
-        self.first = like(&self.parameters, state, "first.");
-        self.second = like(&self.parameters, state, "second.");
-        self.steps = state.get("steps").map_or(0, |steps| steps.int64_value(&[0]));
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        for (prefix, own) in [("first.", &self.first), ("second.", &self.second), ("steps.", &self.steps)] {
+            for (name, tensor) in own {
+                take(state, prefix, name, tensor)?;
+            }
+        }
+        Ok(())
     }
-}
-
-fn of<'a>(names: &[&String], tensors: &'a BTreeMap<String, Tensor>) -> Vec<&'a Tensor> {
-    names.iter().map(|name| &tensors[*name]).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result, ensure};
 use tch::{Tensor, no_grad};
 
 use crate::torch::fused;
@@ -49,7 +50,10 @@ pub trait Optimizer: Send {
     fn state(&self) -> BTreeMap<String, Tensor>;
 
     /// Takes back what `state` gave.
-    fn restore(&mut self, state: &BTreeMap<String, Tensor>);
+    ///
+    /// # Errors
+    /// Names what is missing or of another size.
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
 
     /// Forgets the gradients.
     fn zero_gradients(&self) {
@@ -72,13 +76,10 @@ pub trait Optimizer: Send {
     }
 }
 
-/// The tensors that `state` has under `prefix`, by the name of their parameter and on its device.
-fn like(parameters: &BTreeMap<String, Tensor>, state: &BTreeMap<String, Tensor>, prefix: &str) -> BTreeMap<String, Tensor> {
-    let find = |name: &String, parameter: &Tensor| {
-        let saved = state.get(&format!("{prefix}{name}"))?;
-        let mut own = parameter.detach().zeros_like();
-        own.copy_(saved);
-        Some((name.clone(), own))
-    };
-    parameters.iter().filter_map(|(name, parameter)| find(name, parameter)).collect()
+/// Copies what `state` has for a parameter into the optimiser's own tensor.
+fn take(state: &BTreeMap<String, Tensor>, prefix: &str, name: &str, own: &Tensor) -> Result<()> {
+    let saved = state.get(&format!("{prefix}{name}")).with_context(|| format!("the optimiser's state lacks '{prefix}{name}'"))?;
+    ensure!(saved.size() == own.size(), "the optimiser's '{prefix}{name}' is of {:?} numbers instead of {:?}", saved.size(), own.size());
+    no_grad(|| own.shallow_clone().copy_(saved));
+    Ok(())
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
-use super::{Optimizer, like};
+use super::{Optimizer, take};
 use crate::torch::fused;
 
 /// Settings of SGD.
@@ -59,8 +60,14 @@ impl Optimizer for Sgd {
         self.velocity.iter().map(|(name, tensor)| (format!("velocity.{name}"), tensor.shallow_clone())).collect()
     }
 
-    fn restore(&mut self, state: &BTreeMap<String, Tensor>) {
-        self.velocity = like(&self.parameters, state, "velocity.");
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.velocity.clear();
+        for (name, parameter) in self.parameters.iter().filter(|(name, _)| state.contains_key(&format!("velocity.{name}"))) {
+            let velocity = parameter.detach().zeros_like();
+            take(state, "velocity.", name, &velocity)?;
+            self.velocity.insert(name.clone(), velocity);
+        }
+        Ok(())
     }
 }
 

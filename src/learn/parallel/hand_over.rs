@@ -50,7 +50,7 @@ impl Ranks {
         }
         self.follow(&tensors)?;
         if !self.leads() {
-            optimizer.restore(&tensors);
+            optimizer.restore(&tensors)?;
         }
         Ok(())
     }

@@ -59,6 +59,7 @@ impl Ranks {
     fn watch(&mut self) -> Result<()> {
         let size = self.0.len();
         let mut asked_to_stop = false;
+        let mut interrupted = false;
         let mut ended: Vec<Option<ExitStatus>> = vec![None; size];
         // The rank that failed first, and when.
         let mut failed: Option<(usize, Instant)> = None;
@@ -68,7 +69,11 @@ impl Ranks {
                     continue;
                 }
                 ended[rank] = child.try_wait().with_context(|| format!("cannot wait for rank {rank}"))?;
-                if ended[rank].is_some_and(|status| !status.success()) {
+                let Some(status) = ended[rank].filter(|status| !status.success()) else { continue };
+                if status.code() == Some(INTERRUPTED) {
+                    // The others stop after the same step; rank 0 may take its time to save.
+                    interrupted = true;
+                } else {
                     failed.get_or_insert((rank, Instant::now()));
                 }
             }
@@ -83,13 +88,11 @@ impl Ranks {
             }
             std::thread::sleep(LOOK);
         }
-        let Some((rank, _)) = failed else { return Ok(()) };
-        let others = ended.iter().flatten().filter(|status| !status.success() && status.code() != Some(INTERRUPTED)).count();
+        let Some((rank, _)) = failed else { return if interrupted { Err(Interrupted.into()) } else { Ok(()) } };
         match ended[rank].and_then(|status| status.signal()) {
             Some(signal) => {
                 bail!("rank {rank} of {size} was ended by signal {signal}, and the others ended after it; the same command continues")
             }
-            None if others == 0 => Err(Interrupted.into()),
             None => bail!("rank {rank} of {size} failed, and the others ended after it; its message is above"),
         }
     }

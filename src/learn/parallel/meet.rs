@@ -68,6 +68,8 @@ impl Ranks {
             // Whoever cannot be told sees that the process has ended.
             let _ = self.tell(key, &json!(FAILED));
         }
+        // Nor does rank 0, where nothing is left to train, wait for it.
+        let _ = self.count("read");
     }
 
     /// On rank 0, in place of [`Ranks::meet`]: the others need not train.

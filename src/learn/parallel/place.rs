@@ -8,7 +8,7 @@ use crate::torch::c10d::Reach;
 
 /// Ports for Slurm's jobs: from here on, by the job's number.
 const FIRST_PORT: u16 = 20000;
-const PORTS: u64 = 20000;
+const PORTS: u64 = 12000; // below those that Linux gives to whoever asks for any
 
 /// A process's place among those that train together.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use tch::{Device, Kind, Tensor, no_grad};
 use super::Bench;
 use crate::config::Config;
 use crate::datasets::Dataset;
-use crate::datasets::cifar::Cifar;
+use crate::datasets::augment::AugmentationSettings;
+use crate::datasets::cifar::{Cifar, Set};
 use crate::datasets::split::{TrainRows, ValidRows};
 use crate::ground::batch::Input;
 use crate::ground::seed;
@@ -56,6 +57,7 @@ fn pass(bench: &Bench, config: &Config, dataset: &dyn Dataset, device: Device) -
     fit(&mut learner, optimizer.as_mut(), &training, settings, &mut state, &mut |_, _, _| Ok(()))?;
     let after = weights(&learner); // waits for the device
     let seconds = started.elapsed().as_secs_f64();
+    tch::Cuda::cudnn_set_benchmark(false);
     Ok((state.history[0].train_loss, after - before, seconds))
 }
 
@@ -92,14 +94,14 @@ pub(super) fn bags(bench: &Bench, loss: &str) -> Result<Value> {
 /// One step of a ResNet-18 on images: with batch normalisation and so few images a second one would already multiply rounding.
 pub(super) fn images(bench: &Bench, loss: &str) -> Result<Value> {
     let config = config(loss, &[&IMAGES[..], &["train.batch-size=64"]].concat())?;
-    let dataset = Cifar::read(&made_up(bench, FEW)?)?;
+    let dataset = Cifar::read(&made_up(bench, FEW)?, Set::Cifar100, &AugmentationSettings::default())?;
     compare(bench, &config, &dataset)
 }
 
 /// An epoch over CIFAR-100, or over as many images as were asked for, in each precision and a few sizes of a batch.
 pub(super) fn cifar_epoch(bench: &Bench) -> Result<Value> {
     let folder = bench.settings.cifar.clone().map_or_else(|| made_up(bench, bench.settings.images), Ok)?;
-    let dataset = Cifar::read(&folder)?;
+    let dataset = Cifar::read(&folder, Set::Cifar100, &AugmentationSettings::default())?;
     let mut found = json!({"images": dataset.ids().len(), "made_up": bench.settings.cifar.is_none()});
     let precisions: &[&str] = if bench.machine.device.is_cuda() { &["f32", "mixed", "bf16"] } else { &["f32", "bf16"] };
     for batch in BATCHES {

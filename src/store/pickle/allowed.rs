@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use safetensors::Dtype;
 
-use super::{Contents, Storage, TensorPart, Value, shown};
+use super::{ArrayPart, Contents, Storage, TensorPart, Value, shown};
 
 /// Dimensions of a tensor, as libtorch limits them.
 const MOST_DIMENSIONS: usize = 64;
@@ -16,6 +16,11 @@ pub(in crate::store) enum Global {
     RebuildTensor,
     RebuildParameter,
     Storage(Dtype),
+    /// An array, still empty; its attributes fill it.
+    NewArray,
+    NumpyType,
+    /// Bytes from a text.
+    Encode,
     /// A call of it makes a plain value that no tensor needs, such as a best accuracy.
     Plain,
 }
@@ -36,12 +41,16 @@ pub(super) fn global<'a>(module: &str, name: &str) -> Result<Value<'a>> {
         ("torch", "CharStorage") => Global::Storage(Dtype::I8),
         ("torch", "ByteStorage") => Global::Storage(Dtype::U8),
         ("torch", "BoolStorage") => Global::Storage(Dtype::BOOL),
-        ("numpy", "dtype") | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") | ("_codecs", "encode") => Global::Plain,
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Global::NewArray,
+        ("numpy", "dtype") => Global::NumpyType,
+        ("_codecs", "encode") => Global::Encode,
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Global::Plain,
         ("torch", "Size" | "device") | ("builtins" | "__builtin__", "set" | "frozenset" | "bytearray") => Global::Plain,
+        ("numpy", "ndarray") => return Ok(Value::Other),
         ("torch", "float16" | "float32" | "float64" | "bfloat16" | "int64") => return Ok(Value::Other),
         _ => bail!(
-            "refers to '{}.{}'; a state dict needs no such name, and nothing of a file is executed here. \
-             If the file is from people you trust, save its state dict alone: torch.save(checkpoint['model'], 'weights.pth')",
+            "refers to '{}.{}'; plain data needs no such name, and nothing of a file is executed here. \
+             If it is a checkpoint from people you trust, save its state dict alone: torch.save(checkpoint['model'], 'weights.pth')",
             shown(module),
             shown(name)
         ),
@@ -60,6 +69,16 @@ pub(super) fn storage<'a>(identity: Value<'a>, contents: &Contents<'a>) -> Resul
         return Ok(Storage { dtype, key, elements: usize::try_from(elements)? });
     }
     bail!("a storage that is not described as PyTorch describes one")
+}
+
+/// What an array is filled with, if that is bytes, row after row: `(version, shape, type, whether columns are dense, values)`.
+pub(super) fn array<'a>(state: Value<'a>, contents: &Contents<'a>) -> Result<Option<ArrayPart<'a>>> {
+    if let Value::Tuple(parts) = state
+        && let [Value::Int(_), Value::Tuple(shape), Value::Uint8, Value::Bool(false), values] = contents.tuples[parts][..]
+    {
+        return Ok(Some(ArrayPart { shape: sizes(&contents.tuples[shape])?, values }));
+    }
+    Ok(None)
 }
 
 /// A view of `storage`; what it claims is checked against the file later.

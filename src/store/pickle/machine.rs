@@ -61,13 +61,22 @@ impl<'a> Machine<'a> {
                 self.long(length)?;
             }
             b'G' => self.skipped(8)?,
-            0x8c | b'U' => {
+            0x8c => {
                 let length = self.length(1)?;
                 self.text(length)?;
             }
-            b'X' | b'T' => {
+            b'X' => {
                 let length = self.length(4)?;
                 self.text(length)?;
+            }
+            // Texts of Python 2, which had no other type for bytes.
+            b'U' => {
+                let length = self.length(1)?;
+                self.text_or_bytes(length)?;
+            }
+            b'T' => {
+                let length = self.length(4)?;
+                self.text_or_bytes(length)?;
             }
             0x8d => {
                 let length = self.length(8)?;
@@ -75,13 +84,17 @@ impl<'a> Machine<'a> {
             }
             b'C' => {
                 let length = self.length(1)?;
-                self.skipped(length)?;
+                self.bytes(length)?;
             }
             b'B' => {
                 let length = self.length(4)?;
-                self.skipped(length)?;
+                self.bytes(length)?;
             }
-            0x8e | 0x96 => {
+            0x8e => {
+                let length = self.length(8)?;
+                self.bytes(length)?;
+            }
+            0x96 => {
                 let length = self.length(8)?;
                 self.skipped(length)?;
             }
@@ -161,15 +174,20 @@ impl<'a> Machine<'a> {
                 self.push(Value::Storage(self.contents.storages.len() - 1));
             }
             b'R' => self.reduce()?,
-            // Attributes of an object. A dictionary's are its `_metadata`; those of a plain value say how it is laid out. Neither is wanted.
-            b'b' => {
-                self.pop()?;
-                ensure!(
-                    matches!(self.stack.last(), Some(Value::Dict(_) | Value::Other)),
-                    "attributes of something other than a dictionary or a plain value"
-                );
-            }
+            b'b' => self.attributes()?,
             _ => bail!("not an instruction that a state dict needs; nothing of a file is executed here"),
+        }
+        Ok(())
+    }
+
+    /// Attributes of an object. An array's are what it holds; a dictionary's are its `_metadata`, those of a plain value say how it is laid
+    /// out: neither is wanted.
+    fn attributes(&mut self) -> Result<()> {
+        let state = self.pop()?;
+        match self.stack.last() {
+            Some(&Value::Array(number)) => self.contents.arrays[number] = allowed::array(state, &self.contents)?,
+            Some(Value::Dict(_) | Value::Uint8 | Value::Other) => {}
+            _ => bail!("attributes of something other than a dictionary, an array or a plain value"),
         }
         Ok(())
     }
@@ -184,6 +202,14 @@ impl<'a> Machine<'a> {
             (Global::Dictionary, []) => self.dictionary(),
             (Global::Dictionary, &[dict @ Value::Dict(_)]) => self.push(dict),
             (Global::Plain, _) => self.push(Value::Other),
+            (Global::NumpyType, &[Value::Text("u1" | "|u1"), ..]) => self.push(Value::Uint8),
+            (Global::Encode, &[Value::Text(text), Value::Text("latin1")]) => self.push(Value::Latin1(text)),
+            (Global::NumpyType | Global::Encode, _) => self.push(Value::Other),
+            (Global::NewArray, _) => {
+                ensure!(self.contents.arrays.len() < MOST_TENSORS, "more than {MOST_TENSORS} arrays");
+                self.contents.arrays.push(None);
+                self.push(Value::Array(self.contents.arrays.len() - 1));
+            }
             (Global::RebuildParameter, &[tensor @ Value::Tensor(_), ..]) => self.push(tensor),
             (Global::RebuildTensor, &[Value::Storage(storage), Value::Int(offset), Value::Tuple(shape), Value::Tuple(stride), ..]) => {
                 let tensor = allowed::tensor(storage, offset, &self.contents.tuples[shape], &self.contents.tuples[stride])?;
@@ -238,6 +264,18 @@ impl<'a> Machine<'a> {
     fn text(&mut self, length: usize) -> Result<()> {
         let text = std::str::from_utf8(self.take(length)?).context("a text that is not UTF-8")?;
         self.push(Value::Text(text));
+        Ok(())
+    }
+
+    fn text_or_bytes(&mut self, length: usize) -> Result<()> {
+        let bytes = self.take(length)?;
+        self.push(std::str::from_utf8(bytes).map_or(Value::Bytes(bytes), Value::Text));
+        Ok(())
+    }
+
+    fn bytes(&mut self, length: usize) -> Result<()> {
+        let bytes = self.take(length)?;
+        self.push(Value::Bytes(bytes));
         Ok(())
     }
 

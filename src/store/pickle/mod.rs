@@ -1,4 +1,5 @@
-//! Pickles as data: enough of the format to read a PyTorch state dict, and nothing that could run code.
+//! Pickles as data: enough of the format to read a PyTorch state dict or a dictionary of lists and NumPy arrays of bytes, and nothing that
+//! could run code.
 //!
 //! A pickle is a program for a small stack machine. Only the instructions that build plain values are known here; a
 //! function is never called: the few names that a checkpoint refers to are recognised, everything else is refused by name.
@@ -29,13 +30,20 @@ pub(super) enum Value<'a> {
     Bool(bool),
     Int(i64),
     Text(&'a str),
+    /// Bytes, or a text of Python 2 that is not UTF-8.
+    Bytes(&'a [u8]),
+    /// Bytes that a file without a type for them holds as a text, one character a byte.
+    Latin1(&'a str),
     Tuple(usize),
     List(usize),
     Dict(usize),
     Global(Global),
     Storage(usize),
     Tensor(usize),
-    /// Plain, and of no use for a tensor: nothing, a number with a fraction, bytes, a set.
+    Array(usize),
+    /// NumPy's type of bytes.
+    Uint8,
+    /// Plain, and of no use here: nothing, a number with a fraction, a set.
     Other,
 }
 
@@ -49,7 +57,7 @@ pub(super) struct Pickle<'a> {
     contents: Contents<'a>,
 }
 
-/// All containers, storages and tensors, each under its number.
+/// All containers, storages, tensors and arrays, each under its number.
 #[derive(Debug, Default)]
 struct Contents<'a> {
     tuples: Vec<Vec<Value<'a>>>,
@@ -57,6 +65,7 @@ struct Contents<'a> {
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     storages: Vec<Storage<'a>>,
     tensors: Vec<TensorPart>,
+    arrays: Vec<Option<ArrayPart<'a>>>,
 }
 
 /// Numbers in the file, by key.
@@ -77,6 +86,14 @@ pub(super) struct TensorPart {
     pub(super) stride: Vec<usize>,
 }
 
+/// A NumPy array of bytes, its last dimension the densest; what it claims is not checked yet.
+#[derive(Debug)]
+pub(super) struct ArrayPart<'a> {
+    pub(super) shape: Vec<usize>,
+    /// Bytes, or a text that stands for them.
+    pub(super) values: Value<'a>,
+}
+
 impl<'a> Pickle<'a> {
     /// Elements of the list with this number.
     pub(super) fn list(&self, number: usize) -> &[Value<'a>] {
@@ -91,6 +108,11 @@ impl<'a> Pickle<'a> {
     /// The tensor with this number.
     pub(super) fn tensor(&self, number: usize) -> &TensorPart {
         &self.contents.tensors[number]
+    }
+
+    /// The array with this number; `None` for one that holds no bytes, or lies column after column.
+    pub(super) fn array(&self, number: usize) -> Option<&ArrayPart<'a>> {
+        self.contents.arrays[number].as_ref()
     }
 
     /// Every storage that is mentioned, also by what is no tensor of the state dict.
@@ -115,7 +137,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Pickle<'_>> {
         }
         machine.step(instruction).with_context(context)?;
     }
-    anyhow::bail!("more than {MOST_INSTRUCTIONS} instructions; no state dict needs so many")
+    anyhow::bail!("more than {MOST_INSTRUCTIONS} instructions; no state dict and no data set needs so many")
 }
 
 /// A name of the file for a message: on one line, without control characters, not longer than a name is.
