@@ -17,7 +17,11 @@ use crate::store::{digest, files};
 use runs::Finished;
 
 mod choose;
+mod costs;
+mod course;
+mod embedding;
 mod runs;
+mod scatter;
 mod score_table;
 
 /// The page's name inside its folder.
@@ -31,6 +35,10 @@ crate::registry! {
     /// Kinds of exhibit, by the `name` in `[page.exhibit]`.
     pub enum ExhibitSettings {
         "score-table" => ScoreTable(score_table::ScoreTable),
+        "costs" => Costs(costs::Costs),
+        "scatter" => Scatter(scatter::Scatter),
+        "course" => Course(course::Course),
+        "embedding" => Embedding(embedding::Embedding),
     } default "score-table"
 }
 
@@ -98,7 +106,7 @@ struct Setting<'a> {
     page: &'a PageSettings,
 }
 
-/// Writes the page of `probes` into a folder of its own in `parent`, whose name begins with `name`; gives the folder. `failed`: runs that
+/// Writes the page of the runs in `folders`, probes or trainings, into a folder of its own in `parent`, whose name begins with `name`; gives the folder. `failed`: runs that
 /// ended with an error, and it.
 ///
 /// # Errors
@@ -106,13 +114,13 @@ struct Setting<'a> {
 pub fn run(
     page: &PageSettings,
     size: &Size,
-    probes: &[PathBuf],
+    folders: &[PathBuf],
     failed: &BTreeMap<String, String>,
     parent: &Path,
     name: &str,
 ) -> Result<(PathBuf, Summary)> {
-    let runs = runs::read(probes)?;
-    let digests: Vec<&str> = runs.iter().map(|run| run.digest.as_str()).collect();
+    let runs = runs::read(folders)?;
+    let digests: Vec<&str> = runs.iter().map(|run| run.summary.digest.as_str()).collect();
     let recipe = Recipe {
         stage: "report".to_owned(),
         settings: without_nulls(json!({"page": page, "size": size, "failed": failed, "layout": LAYOUT})),
@@ -127,6 +135,10 @@ pub fn run(
     let setting = Setting { differs: differences(page, size, &runs), page };
     let mut shown = match &page.exhibit {
         ExhibitSettings::ScoreTable(table) => table.show(&runs, &setting)?,
+        ExhibitSettings::Costs(costs) => costs.show(&runs, &setting)?,
+        ExhibitSettings::Scatter(scatter) => scatter.show(&runs, &setting)?,
+        ExhibitSettings::Course(course) => course.show(&runs, &setting)?,
+        ExhibitSettings::Embedding(embedding) => embedding.show(&runs, &setting)?,
     };
     let mut notes: Vec<String> =
         failed.iter().map(|(name, reason)| format!("The run {name} ended with an error and is left out: {reason}.")).collect();
@@ -175,8 +187,8 @@ fn differences(page: &PageSettings, size: &Size, runs: &[Finished]) -> Vec<Strin
         found.push(format!("Set by hand: {}.", size.changed.join(", ")));
     }
     let PaperData { name, classes, train, test } = &page.data;
-    let others = runs.iter().map(data).find(|&ours| ours != (*classes, *train, *test));
-    if let Some((our_classes, our_train, our_test)) = others {
+    let others = runs.iter().map(Finished::data).find(|ours| *ours != [*classes, *train, *test].map(|count| count as u64));
+    if let Some([our_classes, our_train, our_test]) = others {
         found.push(format!(
             "Other data: the paper's are {name} with {classes} classes, {train} training and {test} test images; these runs saw {our_classes} \
              classes, {our_train} training and {our_test} test images."
@@ -185,15 +197,9 @@ fn differences(page: &PageSettings, size: &Size, runs: &[Finished]) -> Vec<Strin
     found
 }
 
-/// Classes, training and test images of a run.
-fn data(run: &Finished) -> (usize, usize, usize) {
-    let sum = |part: &str| run.scores.parts.get(part).map_or(0, |counts| counts.iter().sum::<usize>());
-    (run.scores.classes.len(), sum("train"), sum("test"))
-}
-
 fn facts(page: &PageSettings, size: &Size, runs: &[Finished]) -> Vec<(String, String)> {
-    let seeds = runs.iter().map(|run| run.scores.seed).collect::<std::collections::BTreeSet<_>>().len();
-    let (classes, train, test) = runs.first().map_or((0, 0, 0), data);
+    let seeds = runs.iter().map(|run| run.seed).collect::<std::collections::BTreeSet<_>>().len();
+    let [classes, train, test] = runs.first().map_or([0; 3], Finished::data);
     let words = |name: &str, value: String| (name.to_owned(), value);
     vec![
         words("in the paper", page.source.clone()),
@@ -207,13 +213,14 @@ fn facts(page: &PageSettings, size: &Size, runs: &[Finished]) -> Vec<(String, St
 }
 
 fn origin(run: &Finished) -> Origin {
+    let text = |name: &str| run.train.figures[name].as_str().unwrap_or_default().to_owned();
     Origin {
         run: run.name.clone(),
-        split: run.scores.split.name.clone(),
-        split_digest: run.scores.split.digest.clone(),
-        seed: run.scores.seed,
-        inputs: run.scores.inputs.iter().map(|(role, digest)| (role.clone(), digest.clone())).collect(),
-        version: run.version.clone(),
+        split: text("split"),
+        split_digest: text("split_digest"),
+        seed: run.seed,
+        inputs: run.train.inputs.iter().map(|(role, digest)| (role.clone(), digest.clone())).collect(),
+        version: run.summary.version.clone(),
     }
 }
 

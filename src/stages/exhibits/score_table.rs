@@ -3,12 +3,13 @@
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::choose::Where;
+use super::choose::{Choice, Where};
 use super::runs::{Finished, by_seed};
 use super::{Setting, Shown, seeds};
 use crate::ground::interval::Interval;
 use crate::metrics::spread::mean_over_seeds;
 use crate::render::exhibit::{Block, Cell, Column, Table};
+use crate::render::figures::{self, Axes, Line};
 use crate::store::scores::Decision;
 use crate::store::table::Cells;
 
@@ -22,6 +23,8 @@ pub struct ScoreTable {
     pub columns: Vec<Choice>,
     /// Recipes, top to bottom.
     pub rows: Vec<Row>,
+    /// Draw rows as lines over the columns: what the columns are, for example `batch size`; every column's label is its number then.
+    pub lines_over: Option<String>,
     /// Pairs of rows whose difference is the question; the first pair's answer opens the page.
     pub compare: Vec<Pair>,
 }
@@ -34,17 +37,6 @@ pub struct Score {
     pub figure: String,
     /// How it is called on the page.
     pub label: String,
-}
-
-/// Runs with a name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Choice {
-    /// The name.
-    pub label: String,
-    /// Their settings.
-    #[serde(rename = "where")]
-    pub chosen: Where,
 }
 
 /// A recipe under one decision rule.
@@ -118,8 +110,14 @@ impl ScoreTable {
         let differences =
             self.compare.iter().map(|pair| Ok((pair, self.differences(pair, &entries, &columns)?))).collect::<Result<Vec<_>>>()?;
 
-        let mut blocks =
-            vec![Block::heading(&setting.page.source, &self.lead(setting)), Block::Table(self.table(&entries, &columns, setting))];
+        let mut blocks = vec![Block::heading(&setting.page.source, &self.lead(setting))];
+        let mut picture = None;
+        if let Some(axis) = &self.lines_over {
+            let chart = self.chart(axis, &entries, &columns, setting)?;
+            picture = Some(figures::standalone(std::slice::from_ref(&chart), 1));
+            blocks.push(Block::Pictures(vec![chart]));
+        }
+        blocks.push(Block::Table(self.table(&entries, &columns, setting)));
         if !differences.is_empty() {
             blocks.push(Block::heading(
                 "Differences",
@@ -143,8 +141,28 @@ impl ScoreTable {
                 "Differences are means of per-seed differences with the same interval; they are not corrected for their number.".to_owned(),
             ],
             table: self.numbers(&entries, &columns),
-            picture: None,
+            picture,
         })
+    }
+
+    /// A line for each row that ran: the first score over the columns' numbers.
+    fn chart(&self, axis: &str, entries: &[Vec<Entry>], columns: &[usize], setting: &Setting) -> Result<String> {
+        let number = |column: &usize| {
+            let label = &self.columns[*column].label;
+            label.parse::<f64>().ok().with_context(|| format!("[page.exhibit]: lines-over wants columns named by numbers, not '{label}'"))
+        };
+        let places = columns.iter().map(number).collect::<Result<Vec<_>>>()?;
+        let mut lines = Vec::new();
+        for (row, entries) in self.rows.iter().zip(entries) {
+            let points = columns.iter().zip(&places).map(|(&column, &x)| (x, entries[column * self.scores.len()].mean));
+            let points: Vec<(f64, Interval)> = points.filter(|(_, mean)| mean.value.is_finite()).collect();
+            if !points.is_empty() {
+                lines.push(Line { label: row.label.clone(), runs: Vec::new(), mean: points });
+            }
+        }
+        let y = format!("{}, %", self.scores[0].label);
+        let alt = format!("{y} over {axis} for {}; the numbers are in the table that follows.", setting.page.title);
+        figures::lines(&lines, &Axes { title: "", x: axis, y: &y, doubling: true }, &alt)
     }
 
     fn lead(&self, setting: &Setting) -> String {
@@ -163,7 +181,7 @@ impl ScoreTable {
             let chosen = by_seed(chosen, &format!("{}, {}", row.label, column.label))?;
             for (place, score) in self.scores.iter().enumerate() {
                 let values: Vec<(u64, f64)> =
-                    chosen.iter().map(|run| (run.scores.seed, 100.0 * run.figure(row.decision, &score.figure))).collect();
+                    chosen.iter().map(|run| (run.seed, 100.0 * run.figure(row.decision, &score.figure))).collect();
                 let mean = mean_over_seeds(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>());
                 let paper = row.paper.get(index * self.scores.len() + place).copied().unwrap_or(f64::NAN);
                 found.push(Entry { values, mean, paper });
