@@ -14,7 +14,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// Pixels of the plotting area with its axes; names beside it come on top.
-const SIZE: (u32, u32) = (390, 280);
+const SIZE: (u32, u32) = (396, 280);
 /// Pixels of a letter of a name.
 const LETTER: f64 = 7.0;
 
@@ -96,7 +96,7 @@ pub fn lines(lines: &[Line], axes: &Axes, alt: &str) -> Result<String> {
                 let whisker = vec![(place(*x), y.low), (place(*x), y.high)];
                 chart.draw_series([PathElement::new(whisker, colour.stroke_width(1))]).map_err(plain)?;
             }
-            ends.extend(mean().last().map(|point| (point.1, index)));
+            ends.extend(mean().next_back().map(|point| (point.1, index)));
         }
         // Names that would overlap are pushed apart, downwards, and back up from the bottom.
         ends.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -158,7 +158,7 @@ pub fn plane(clouds: &[Cloud], axes: &Axes, alt: &str) -> Result<String> {
     let all = || clouds.iter().flat_map(|cloud| cloud.points.iter().chain(&cloud.path).chain(&cloud.cross));
     let (xs, ys) = (range(all().map(|point| point.0), 0.05), range(all().map(|point| point.1), 0.05));
     // Pixels of the plot itself.
-    let (wide, high) = (f64::from(SIZE.0 - 64), f64::from(SIZE.1 - 74));
+    let (wide, high) = (f64::from(SIZE.0 - 70), f64::from(SIZE.1 - 74));
     let scale = ((xs.end - xs.start) / wide).max((ys.end - ys.start) / high);
     let around = |range: std::ops::Range<f64>, pixels: f64| {
         let middle = (range.start + range.end) / 2.0;
@@ -202,7 +202,7 @@ fn drawn(
     {
         let area = SVGBackend::with_string(&mut svg, (SIZE.0 + beside, SIZE.1)).into_drawing_area();
         let mut builder = ChartBuilder::on(&area);
-        builder.margin_right(beside).margin_top(10).set_label_area_size(LabelAreaPosition::Left, 64);
+        builder.margin_left(6).margin_right(beside).margin_top(10).set_label_area_size(LabelAreaPosition::Left, 64);
         builder.set_label_area_size(LabelAreaPosition::Bottom, 42);
         if !axes.title.is_empty() {
             builder.caption(axes.title, (FONT, 15).with_color(INK));
@@ -256,6 +256,9 @@ fn range(values: impl Iterator<Item = f64>, room: f64) -> std::ops::Range<f64> {
 
 /// A number at an axis whose ends lie `span` apart.
 fn tick(value: f64, span: f64) -> String {
+    if span < 1e-3 {
+        return format!("{value:.1e}").replace('-', "−");
+    }
     let decimals = (1.0 - span.max(1e-9).log10().floor()).clamp(0.0, 6.0) as usize;
     let text = format!("{value:.decimals$}");
     // No sign before a zero.
@@ -317,7 +320,7 @@ mod tests {
         let axes = Axes { title: "A", x: "batch size", y: "%", doubling: true };
         let mean = vec![(16.0, Interval { low: 1.0, high: 3.0, ..Interval::point(2.0) }), (32.0, Interval::point(4.0))];
         let chart = lines(&[Line { label: "CE".into(), runs: Vec::new(), mean }], &axes, "a < b").unwrap();
-        assert!(chart.contains("aria-label=\"a &lt; b\"") && chart.contains(">32\n") && chart.contains("CE"), "{chart}");
+        assert!(chart.contains("aria-label=\"a &lt; b\"") && chart.contains("\n32\n") && chart.contains("CE"), "{chart}");
         let file = standalone(&[chart.clone(), chart], 2);
         assert!(
             file.starts_with("<svg xmlns=") && file.matches("<svg x=").count() == 2 && file.contains("x=\"0\" y=\"0\" height=\"280\""),

@@ -120,7 +120,7 @@ impl Costs {
                 Some(format!("{} {ratio:.2}", row.label))
             });
             let others: Vec<String> = others.collect();
-            parts.push(format!("On {} an epoch of {} takes 1, {}.", self.columns[column].label, self.rows[0].label, others.join(", ")));
+            parts.push(format!("An epoch on {}, in epochs of {}: {}.", self.columns[column].label, self.rows[0].label, others.join(", ")));
         }
         parts.join(" ")
     }

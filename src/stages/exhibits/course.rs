@@ -121,8 +121,8 @@ fn ending(of: &Seen) -> String {
     let ncmi = of.mean(PANELS[3].field).last().filter(|(epoch, _)| epoch == last_epoch).map(|(_, mean)| mean.value);
     let ncmi = ncmi.map_or_else(|| "NCMI undefined".to_owned(), |ncmi| format!("NCMI {ncmi:.3}"));
     let fell =
-        if last.value < best.1.value / 2.0 { format!(", after {:.1} % at epoch {:.0}", best.1.value, best.0) } else { String::new() };
-    format!("{} ends at {:.1} %{fell}, {ncmi} ({}).", of.label, last.value, names::count(of.runs.len(), "seed"))
+        if last.value < best.1.value / 2.0 { format!(", after {:.1}\u{a0}% at epoch {:.0}", best.1.value, best.0) } else { String::new() };
+    format!("{} ends at {:.1}\u{a0}%{fell}, {ncmi} ({}).", of.label, last.value, names::count(of.runs.len(), "seed"))
 }
 
 fn table(seen: &[Seen]) -> Table {
@@ -175,6 +175,6 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let of = Seen { label: "NSF alone", runs: vec![(0, run([0.3, 0.6, 0.1])), (1, run([0.5, 0.8, 0.3]))] };
-        assert_eq!(ending(&of), "NSF alone ends at 20.0 %, after 70.0 % at epoch 2, NCMI 0.500 (2 seeds).");
+        assert_eq!(ending(&of), "NSF alone ends at 20.0\u{a0}%, after 70.0\u{a0}% at epoch 2, NCMI 0.500 (2 seeds).");
     }
 }

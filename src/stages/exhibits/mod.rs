@@ -190,8 +190,12 @@ fn differences(page: &PageSettings, size: &Size, runs: &[Finished]) -> Vec<Strin
     let others = runs.iter().map(Finished::data).find(|ours| *ours != [*classes, *train, *test].map(|count| count as u64));
     if let Some([our_classes, our_train, our_test]) = others {
         found.push(format!(
-            "Other data: the paper's are {name} with {classes} classes, {train} training and {test} test images; these runs saw {our_classes} \
-             classes, {our_train} training and {our_test} test images."
+            "Other data: the paper's are {name} with {classes} classes, {} training and {} test images; these runs saw {our_classes} classes, \
+             {} training and {} test images.",
+            thousands(*train as u64),
+            thousands(*test as u64),
+            thousands(our_train),
+            thousands(our_test)
         ));
     }
     found
@@ -205,8 +209,8 @@ fn facts(page: &PageSettings, size: &Size, runs: &[Finished]) -> Vec<(String, St
         words("in the paper", page.source.clone()),
         words("scale", size.scale.clone().unwrap_or_else(|| "full".to_owned())),
         words("classes", classes.to_string()),
-        words("training images", train.to_string()),
-        words("test images", test.to_string()),
+        words("training images", thousands(train)),
+        words("test images", thousands(test)),
         words("seeds", seeds.to_string()),
         words("runs", runs.len().to_string()),
     ]
@@ -224,7 +228,43 @@ fn origin(run: &Finished) -> Origin {
     }
 }
 
+/// `1,281,167`
+fn thousands(count: u64) -> String {
+    if count < 1000 { count.to_string() } else { format!("{},{:03}", thousands(count / 1000), count % 1000) }
+}
+
 /// `5 seeds`
 fn seeds(count: usize) -> String {
     names::count(count, "seed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::scores::Decision;
+
+    #[test]
+    fn what_is_not_the_papers_experiment_is_said() {
+        let page = PageSettings {
+            title: String::new(),
+            source: String::new(),
+            data: PaperData { name: "CIFAR-100".into(), classes: 2, train: 4, test: 2 },
+            remarks: Vec::new(),
+            exhibit: ExhibitSettings::ScoreTable(score_table::ScoreTable::default()),
+        };
+        let runs = [runs::made_up::run(0, json!({}), Decision::Lp, "accuracy", 0.5)];
+        assert!(differences(&page, &Size::default(), &runs).is_empty(), "full size on the paper's data");
+        let size = Size { scale: Some("small".into()), about: "few epochs".into(), changed: vec!["train.epochs=3".into()] };
+        let other = PageSettings { data: PaperData { train: 50_000, ..page.data.clone() }, ..page };
+        let said = differences(&other, &size, &runs);
+        assert_eq!(said[..2], ["Scale 'small': few epochs.", "Set by hand: train.epochs=3."]);
+        assert!(said[2].contains("50,000 training and 2 test images; these runs saw 2 classes, 4 training"), "{}", said[2]);
+    }
+
+    #[test]
+    fn a_recipe_without_null_is_toml() {
+        let value = without_nulls(json!({"a": null, "b": [1.0, null], "c": {"d": null}}));
+        assert_eq!(value, json!({"b": [1.0, "–"], "c": {}}));
+        assert_eq!((thousands(999), thousands(1_281_167), thousands(50_000)), ("999".into(), "1,281,167".into(), "50,000".into()));
+    }
 }

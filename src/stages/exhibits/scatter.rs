@@ -35,7 +35,7 @@ struct Network<'a> {
 
 impl Scatter {
     pub(super) fn show(&self, runs: &[Finished], setting: &Setting) -> Result<Shown> {
-        let mut networks = Vec::new();
+        let (mut networks, mut undefined) = (Vec::new(), Vec::new());
         for choice in &self.points {
             let chosen = choice.of(runs)?;
             let ncmi = |run: &&Finished| run.scores.as_ref().and_then(|scores| scores.information.as_ref()).map_or(f64::NAN, |of| of.ncmi);
@@ -48,6 +48,8 @@ impl Scatter {
             };
             if network.ncmi.value.is_finite() && network.accuracy.value.is_finite() {
                 networks.push(network);
+            } else if network.seeds > 0 {
+                undefined.push(choice.label.as_str());
             }
         }
         ensure!(!networks.is_empty(), "[page.exhibit]: none of the runs is a network of the list");
@@ -69,7 +71,11 @@ impl Scatter {
                 Block::Pictures(vec![chart.clone()]),
                 Block::Table(table(&networks)),
             ],
-            notes: Vec::new(),
+            notes: if undefined.is_empty() {
+                Vec::new()
+            } else {
+                vec![format!("NCMI is undefined where the classes' outputs are equal: {} left out.", undefined.join(", "))]
+            },
             methods: vec![
                 "NCMI is CMI / Γ of the soft-max outputs on all test images, Γ by class centroids. Correlations are over the networks' means; their \
                  intervals treat networks as independent draws, which networks of one family on one training set are not: they show how little a \
@@ -97,9 +103,9 @@ fn table(networks: &[Network]) -> Table {
     ];
     let row = |n: &Network| {
         let ncmi = if n.ncmi.is_bounded() {
-            format!("{:.4} ± {:.4}", n.ncmi.value, n.ncmi.high - n.ncmi.value)
+            format!("{} ± {}", figures::short(n.ncmi.value), figures::short(n.ncmi.high - n.ncmi.value))
         } else {
-            format!("{:.4}", n.ncmi.value)
+            figures::short(n.ncmi.value)
         };
         let half = n.accuracy.high - n.accuracy.value;
         let accuracy =
@@ -119,7 +125,8 @@ fn verdict(r: &Interval, rho: &Interval, networks: usize) -> String {
         text.replace('-', "−")
     };
     let says = match (r.is_bounded(), r.low > 0.0, r.high < 0.0) {
-        (false, ..) => "Fewer than four networks have no interval, and decide nothing.",
+        (false, ..) if networks < 4 => "Fewer than four networks have no interval, and decide nothing.",
+        (false, ..) => "Without an interval this decides nothing.",
         (_, _, true) => "Networks with smaller NCMI are the more accurate ones.",
         (_, true, _) => "Networks with larger NCMI are the more accurate ones, the opposite of what the paper finds.",
         _ => "The interval includes 0: these networks show no relation.",
