@@ -2,9 +2,20 @@
 
 use std::time::Duration;
 
-/// Most memory that the process ever held, bytes.
+/// Most memory that the process ever held, or held since [`restart_peak_memory`], bytes.
 pub fn peak_memory() -> Option<u64> {
     field("/proc/self/status", "VmHWM:").map(|kib| kib << 10)
+}
+
+/// Lets [`peak_memory`] count from now on, where the system can; says whether it does.
+pub fn restart_peak_memory() -> bool {
+    // What was freed before would count for what comes.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: glibc gives free pages back to the system; nothing that is in use moves.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
 /// Bytes that the process read by system calls, also from the kernel's cache.
@@ -41,6 +52,9 @@ mod tests {
     #[test]
     fn what_was_used_is_known_and_grows() {
         assert!(peak_memory().is_some_and(|bytes| bytes > 1 << 20));
+        drop(std::hint::black_box(vec![1u8; 256 << 20]));
+        let with_it = peak_memory();
+        assert!(restart_peak_memory() && peak_memory() < with_it, "what was given back before does not count");
         let before = thread_time();
         let mut sum = 0u64;
         while thread_time() < before + Duration::from_millis(5) {

@@ -14,7 +14,7 @@ use crate::store::history::{Epoch, MeasuredOn};
 const TRAINING_SAMPLES: usize = 2000;
 
 /// Fills the columns of an epoch from what the model makes of the rows `on`; `probabilities [n][C]` by the objective's own rule.
-pub(super) fn measure(seen: &Evaluated, probabilities: &[Vec<f64>], on: MeasuredOn, line: &mut Epoch) {
+pub fn measure(seen: &Evaluated, probabilities: &[Vec<f64>], on: MeasuredOn, line: &mut Epoch) {
     let targets = seen.targets();
     let decided: Vec<usize> = probabilities.iter().map(|row| argmax(row)).collect();
     let classes = probabilities.first().map_or(0, Vec::len);

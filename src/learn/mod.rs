@@ -15,7 +15,7 @@ use crate::losses::{Loss, LossSettings, Site};
 use crate::model::{Model, ModelSettings};
 
 pub mod checkpoint;
-mod curves;
+pub mod curves;
 pub mod evaluate;
 mod feed;
 pub mod finite;
@@ -74,6 +74,10 @@ pub struct TrainSettings {
     /// rows, shared with a validation of the same epoch, or over at most 2000 training rows where there are none; with validation
     /// rows and a loss with class centroids also one over the training rows.
     pub curves_every: usize,
+    /// Epochs between two looks at the *test* rows while the model is trained, for figures; 0 for none. What is seen goes into files of its
+    /// own and back into nothing: no epoch, rate or checkpoint is chosen by it. A look costs one pass over the test rows, and over the
+    /// training rows where the objective has no head.
+    pub watch_test: usize,
     /// The model.
     pub model: ModelSettings,
     /// The objective.
@@ -107,6 +111,7 @@ impl Default for TrainSettings {
             select: select::Metric::default(),
             early_stop: select::EarlyStop::default(),
             curves_every: 1,
+            watch_test: 0,
             model: ModelSettings::default(),
             loss: LossSettings::default(),
             optimizer: optimizers::OptimizerSettings::default(),

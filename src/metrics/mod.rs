@@ -10,6 +10,7 @@ pub mod bootstrap;
 pub mod calibration;
 pub mod classification;
 mod clusters;
+pub mod correlation;
 pub mod delong;
 pub mod holm;
 pub mod information;

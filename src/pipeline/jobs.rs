@@ -19,7 +19,7 @@ pub struct Outcome {
     pub report: Option<PathBuf>,
     /// What the page of a pipeline with `[page]` says.
     pub verdict: Option<String>,
-    /// Probe folders in the order of the runs, without repetition.
+    /// Probe folders in the order of the runs, without repetition; with `[page]` and without the stage `probe` training folders.
     pub probes: Vec<PathBuf>,
 }
 
@@ -39,7 +39,10 @@ pub fn execute(pipeline: &Pipeline, machine: &Machine) -> Result<Outcome> {
             Err(error) if pipeline.page.is_some() && !error.is::<Interrupted>() => {
                 let error = error.context(place());
                 tracing::error!("{error:#}");
-                failed.insert(format!("{}, {}", index + 1, label(config)), stages::one_line(&error));
+                failed.insert(
+                    format!("{}, {}", index + 1, label(config)),
+                    stages::one_line(&error).replace(&format!("{}/", pipeline.folder.display()), ""),
+                );
                 continue;
             }
             other => other.with_context(place)?,
@@ -138,7 +141,7 @@ impl Jobs<'_> {
                 _ => {}
             }
         }
-        Ok(probed)
+        Ok(probed.or(trained.filter(|_| self.pipeline.page.is_some())))
     }
 
     /// One stage of one run: `out/<name>/<stage>/<label>-<digest>`.

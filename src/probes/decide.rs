@@ -65,9 +65,14 @@ pub fn decide(judging: &Judging, settings: &ProbeSettings) -> Result<Decided> {
     progress.finish();
 
     let (linear, linear_selection) = linear_probe(judging, &train, valid.as_ref(), classes, settings)?;
-    let (neighbours, knn_selection) = nearest_neighbours(&train, valid.as_ref(), &test, classes, settings)?;
     let own = test.probabilities(learner);
-    let mut by_rule = BTreeMap::from([(Decision::Lp, rows(&linear.probabilities(&test.embeddings))), (Decision::Knn, neighbours)]);
+    let mut by_rule = BTreeMap::from([(Decision::Lp, rows(&linear.probabilities(&test.embeddings)))]);
+    let mut selections = BTreeMap::from([(Decision::Lp, linear_selection)]);
+    if !settings.knn.skip {
+        let (neighbours, selection) = nearest_neighbours(&train, valid.as_ref(), &test, classes, settings)?;
+        by_rule.insert(Decision::Knn, neighbours);
+        selections.insert(Decision::Knn, selection);
+    }
     if learner.loss.decides_by_centroids() {
         // An objective with centroids decides by centroid comparison: its own rule is no third one.
         by_rule.insert(Decision::Cc, own);
@@ -76,7 +81,6 @@ pub fn decide(judging: &Judging, settings: &ProbeSettings) -> Result<Decided> {
         by_rule.insert(Decision::Own, own);
         by_rule.insert(Decision::Cc, rows(&comparison.probabilities(&test.log_distributions)));
     }
-    let selections = BTreeMap::from([(Decision::Lp, linear_selection), (Decision::Knn, knn_selection)]);
     Ok(Decided { by_rule, selections, linear, test })
 }
 

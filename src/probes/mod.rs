@@ -22,6 +22,9 @@ pub struct ProbeSettings {
     pub resamples: usize,
     /// How the bounds of intervals are read off the resamples.
     pub interval: Bounds,
+    /// Whether predictions.csv holds the probability of every class, which `wsi report` needs; for many classes and many images they are
+    /// gigabytes. Scores are the same without them.
+    pub keep_probabilities: bool,
     /// The linear probe.
     pub linear: linear::LinearProbeSettings,
     /// Nearest neighbours.
@@ -35,6 +38,7 @@ impl Default for ProbeSettings {
             group: String::new(),
             resamples: RESAMPLES,
             interval: Bounds::Percentile,
+            keep_probabilities: true,
             linear: linear::LinearProbeSettings::default(),
             knn: knn::KnnSettings::default(),
         }

@@ -10,18 +10,18 @@ use crate::ground::interval::Interval;
 use crate::store::history::Epoch;
 
 /// Text and axes.
-const INK: RGBColor = RGBColor(0x11, 0x11, 0x11);
+pub(super) const INK: RGBColor = RGBColor(0x11, 0x11, 0x11);
 /// Grid lines.
-const GRID: RGBColor = RGBColor(0xDD, 0xDD, 0xDD);
+pub(super) const GRID: RGBColor = RGBColor(0xDD, 0xDD, 0xDD);
 /// Okabe & Ito's colours that stay apart for every common colour vision; light and dark shade of each.
-const SERIES: [(RGBColor, &str, &str); 5] = [
+pub(super) const SERIES: [(RGBColor, &str, &str); 5] = [
     (RGBColor(0x00, 0x72, 0xB2), "#0072b2", "#6cb9ec"),
     (RGBColor(0xD5, 0x5E, 0x00), "#c45500", "#ff9a52"),
     (RGBColor(0x00, 0x9E, 0x73), "#008a64", "#3fd0a4"),
     (RGBColor(0xCC, 0x79, 0xA7), "#b0548a", "#e9a3cb"),
     (RGBColor(0x77, 0x77, 0x77), "#666a70", "#a7adb5"),
 ];
-const FONT: &str = "system-ui, sans-serif";
+pub(super) const FONT: &str = "system-ui, sans-serif";
 /// Points of a curve that are drawn; more cannot be told apart at this width.
 const POINTS: usize = 200;
 
@@ -198,7 +198,7 @@ pub(super) fn points(run: &[Epoch], field: fn(&Epoch) -> f64) -> Line {
 }
 
 /// Replaces the file's head by one for a page: no namespace, no fixed size, a name for screen readers.
-fn inline(svg: &str, alt: &str) -> String {
+pub(super) fn inline(svg: &str, alt: &str) -> String {
     let attribute = |name: &str| svg.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default();
     let body = svg.split_once('>').map_or("", |(_, body)| body);
     let alt = maud::html! { (alt) }.into_string();
@@ -209,6 +209,6 @@ fn inline(svg: &str, alt: &str) -> String {
     )
 }
 
-fn plain(error: impl std::fmt::Display) -> anyhow::Error {
+pub(super) fn plain(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("a chart cannot be drawn: {error}")
 }

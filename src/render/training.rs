@@ -33,6 +33,7 @@ pub fn training_curves(history: &[Epoch]) -> Result<Option<String>> {
         None => return Ok(None),
         Some(MeasuredOn::Validation) => "the validation rows",
         Some(MeasuredOn::TrainingSample) => "a sample of the training rows",
+        Some(MeasuredOn::Test) => "the test rows",
     };
     let mut svg = String::new();
     {

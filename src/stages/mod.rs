@@ -16,6 +16,7 @@ mod selection;
 pub mod synth;
 pub mod tile;
 pub mod train;
+mod watch;
 pub mod weights;
 
 use std::collections::BTreeMap;

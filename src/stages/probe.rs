@@ -113,7 +113,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         Ok((decision, scores))
     };
     let decisions: BTreeMap<Decision, DecisionScores> = by_rule.iter().map(decide).collect::<Result<_>>()?;
-    predictions::write(&run.folder, dataset.classes(), &table(dataset, &split.test.0, &targets, by_rule))?;
+    predictions::write(&run.folder, dataset.classes(), &table(dataset, &split.test.0, &targets, by_rule), settings.keep_probabilities)?;
 
     let checkpoint = if best { "best" } else { "last" };
     let origin = json!({"train": trained_summary.digest, "checkpoint": checkpoint, "selection": selections[&Decision::Lp]});

@@ -9,9 +9,11 @@ use serde_json::json;
 use super::Machine;
 use super::counts::{classes_in_words, counts_in_words};
 pub use super::data::Data as Inputs;
+use super::watch::Watch;
 use crate::config::Config;
 use crate::datasets::cohort;
 use crate::ground::interrupt::Interrupted;
+use crate::ground::usage;
 use crate::learn::fit::{State, fit};
 use crate::learn::optimizers::Optimizer;
 use crate::learn::parallel::Ranks;
@@ -99,7 +101,49 @@ fn follow(config: &Config, inputs: &Inputs, machine: &Machine, ranks: &Ranks) ->
     ranks.hand_over(&learner, optimizer.as_mut(), &mut state)?;
     let training =
         Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: machine.device };
-    fit(&mut learner, optimizer.as_mut(), &training, settings, &mut state, &mut |_, _, _| Ok(()))
+    // The looks of rank 0 need every rank's share of the rows.
+    let mut watch = Watch::new(settings, dataset.as_ref(), &split, machine.device);
+    let mut seen = state.history.len();
+    fit(&mut learner, optimizer.as_mut(), &training, settings, &mut state, &mut |learner, _, state| {
+        if state.history.len() > seen {
+            seen = state.history.len();
+            watch.look(learner, seen)?;
+        }
+        Ok(())
+    })
+}
+
+/// Seconds that each epoch's steps took: without looks, validations and checkpoints between them, and without the part before a resumption.
+struct Stopwatch {
+    since: Instant,
+    spent: Duration,
+    whole: bool,
+    epochs: Vec<f64>,
+}
+
+impl Stopwatch {
+    /// `within`: the epoch under way has begun before.
+    fn new(within: bool) -> Self {
+        Self { since: Instant::now(), spent: Duration::ZERO, whole: !within, epochs: Vec::new() }
+    }
+
+    /// After a step.
+    fn step(&mut self) {
+        self.spent += self.since.elapsed();
+    }
+
+    /// After an epoch; its last step was counted.
+    fn epoch(&mut self) {
+        let seconds = std::mem::take(&mut self.spent).as_secs_f64();
+        if std::mem::replace(&mut self.whole, true) {
+            self.epochs.push((seconds * 1000.0).round() / 1000.0);
+        }
+    }
+
+    /// Goes on counting.
+    fn go(&mut self) {
+        self.since = Instant::now();
+    }
 }
 
 fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: &Ranks) -> Result<Summary> {
@@ -157,6 +201,9 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
     ranks.hand_over(&learner, optimizer.as_mut(), &mut state)?;
     let training =
         Training { dataset: dataset.as_ref(), train: &split.train, valid: &split.valid, seed: config.seed, device: machine.device };
+    let mut watch = Watch::new(settings, dataset.as_ref(), &split, machine.device).writing(&run.folder, state.history.len())?;
+    let mut stopwatch = Stopwatch::new(state.within.steps > 0);
+    let own_peak = usage::restart_peak_memory();
     let every = save_every()?;
     let mut saved = Instant::now();
     let mut best_saved = state.best.as_ref().map(|(epoch, _)| *epoch);
@@ -167,14 +214,20 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
         anyhow::Ok(())
     };
     let fitted = fit(&mut learner, optimizer.as_mut(), &training, settings, &mut state, &mut |learner, optimizer, state| {
+        match state.history.len() > noted {
+            true => stopwatch.epoch(),
+            false => stopwatch.step(),
+        }
         if let Some(line) = state.history.last().filter(|_| state.history.len() > noted) {
             run.log("epoch", json!({"epoch": line.epoch, "train_loss": line.train_loss, "learning_rate": line.learning_rate}))?;
             noted = state.history.len();
+            watch.look(learner, noted)?;
         }
         if saved.elapsed() >= every {
             save(learner, optimizer, state)?;
             saved = Instant::now();
         }
+        stopwatch.go();
         Ok(())
     });
     if let Err(error) = fitted {
@@ -203,6 +256,11 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
         "train_loss": state.history.last().map(|line| line.train_loss),
         "epochs": state.history.len(),
         "ranks": ranks.size(),
+        "classes": dataset.classes().len(),
+        "test": split.test.0.len(),
+        "device": format!("{:?}", machine.device).to_lowercase(),
+        "epoch_seconds": stopwatch.epochs,
+        "peak_memory": usage::peak_memory().filter(|_| own_peak),
     });
     run.finish(figures, Default::default())
 }

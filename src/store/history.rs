@@ -18,6 +18,8 @@ pub enum MeasuredOn {
     Validation,
     /// A fixed random sample of the training rows, without augmentation.
     TrainingSample,
+    /// All test rows, for figures: nothing was chosen by it.
+    Test,
 }
 
 impl MeasuredOn {
@@ -26,6 +28,7 @@ impl MeasuredOn {
         match self {
             Self::Validation => "validation",
             Self::TrainingSample => "training-sample",
+            Self::Test => "test",
         }
     }
 }
@@ -104,11 +107,19 @@ type FieldMut = fn(&mut Epoch) -> &mut f64;
 /// # Errors
 /// Names the file.
 pub fn write(folder: &Path, epochs: &[Epoch]) -> Result<()> {
+    write_as(&folder.join(FILE), epochs)
+}
+
+/// [`write`] under a name of its own.
+///
+/// # Errors
+/// Names the file.
+pub fn write_as(path: &Path, epochs: &[Epoch]) -> Result<()> {
     let mut columns = vec![("epoch", Cells::Whole(epochs.iter().map(|e| e.epoch as i64).collect()))];
     columns.extend(Epoch::COLUMNS.map(|(name, field, _)| (name, Cells::Real(epochs.iter().map(field).collect()))));
     let measured_on = epochs.iter().map(|e| e.measured_on.map_or("", MeasuredOn::name).to_owned());
     columns.push((MEASURED_ON, Cells::Text(measured_on.collect())));
-    table::write(&folder.join(FILE), columns)
+    table::write(path, columns)
 }
 
 /// Reads the table of a training folder; in one of an earlier version, without the curves, these are NaN.
@@ -116,20 +127,28 @@ pub fn write(folder: &Path, epochs: &[Epoch]) -> Result<()> {
 /// # Errors
 /// Names the file: a missing column, a cell that is no number.
 pub fn read(folder: &Path) -> Result<Vec<Epoch>> {
-    let path = folder.join(FILE);
-    let frame = table::read(&path)?;
+    read_as(&folder.join(FILE))
+}
+
+/// [`read`] of a table under a name of its own.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_as(path: &Path) -> Result<Vec<Epoch>> {
+    let frame = table::read(path)?;
     let nan = f64::NAN;
     let mut epochs: Vec<Epoch> =
-        table::real(&frame, "epoch", &path)?.into_iter().map(|epoch| Epoch::new(epoch as usize, nan, nan)).collect();
+        table::real(&frame, "epoch", path)?.into_iter().map(|epoch| Epoch::new(epoch as usize, nan, nan)).collect();
     let with_curves = table::has(&frame, MEASURED_ON);
     for (name, _, field) in Epoch::COLUMNS.into_iter().filter(|(name, ..)| with_curves || !CURVES.contains(name)) {
-        for (epoch, value) in epochs.iter_mut().zip(table::real(&frame, name, &path)?) {
+        for (epoch, value) in epochs.iter_mut().zip(table::real(&frame, name, path)?) {
             *field(epoch) = value;
         }
     }
     if with_curves {
-        for (epoch, name) in epochs.iter_mut().zip(table::text(&frame, MEASURED_ON, &path)?) {
-            epoch.measured_on = [MeasuredOn::Validation, MeasuredOn::TrainingSample].into_iter().find(|rows| rows.name() == name);
+        for (epoch, name) in epochs.iter_mut().zip(table::text(&frame, MEASURED_ON, path)?) {
+            epoch.measured_on =
+                [MeasuredOn::Validation, MeasuredOn::TrainingSample, MeasuredOn::Test].into_iter().find(|rows| rows.name() == name);
         }
     }
     Ok(epochs)

@@ -29,11 +29,11 @@ pub struct Prediction {
 /// The test slides by decision rule.
 pub type Predictions = BTreeMap<Decision, Vec<Prediction>>;
 
-/// Writes the table into a probe folder: `decision,slide_id,patient_id,label,predicted,p_<class>…`.
+/// Writes the table into a probe folder: `decision,slide_id,patient_id,label,predicted,p_<class>…`, the last only `with_probabilities`.
 ///
 /// # Errors
 /// Names the file.
-pub fn write(folder: &Path, classes: &[String], predictions: &Predictions) -> Result<()> {
+pub fn write(folder: &Path, classes: &[String], predictions: &Predictions, with_probabilities: bool) -> Result<()> {
     let rows: Vec<(Decision, &Prediction)> =
         predictions.iter().flat_map(|(decision, rows)| rows.iter().map(move |row| (*decision, row))).collect();
     let text = |cell: &dyn Fn(Decision, &Prediction) -> String| Cells::Text(rows.iter().map(|(d, row)| cell(*d, row)).collect());
@@ -45,7 +45,7 @@ pub fn write(folder: &Path, classes: &[String], predictions: &Predictions) -> Re
         ("label", text(&|_, row| classes[row.label].clone())),
         ("predicted", text(&|_, row| classes[row.predicted].clone())),
     ];
-    for (index, name) in names.iter().enumerate() {
+    for (index, name) in names.iter().enumerate().filter(|_| with_probabilities) {
         columns.push((name, Cells::Real(rows.iter().map(|(_, row)| row.probabilities[index]).collect())));
     }
     table::write(&folder.join(FILE), columns)
@@ -111,7 +111,10 @@ mod tests {
             (Decision::Cc, vec![row("s1", 0, 1.0 / 3.0)]),
             (Decision::Lp, vec![row("s1", 0, 0.1), row("s2", 1, 1e-12)]),
         ]);
-        write(folder.path(), &classes, &predictions).unwrap();
+        write(folder.path(), &classes, &predictions, true).unwrap();
         assert_eq!(read(folder.path(), &classes).unwrap(), predictions);
+        write(folder.path(), &classes, &predictions, false).unwrap();
+        let error = read(folder.path(), &classes).unwrap_err().to_string();
+        assert!(error.contains("no column 'p_normal'"), "{error}");
     }
 }

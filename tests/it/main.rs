@@ -14,6 +14,7 @@ mod classic;
 mod cohort;
 mod data;
 mod encoders;
+mod exhibits;
 mod extract;
 mod faults;
 mod formats;

@@ -79,7 +79,7 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
         parts: BTreeMap::new(),
     };
     file.write(&probe).unwrap();
-    predictions::write(&probe, &file.classes, &Predictions::from([(Decision::Lp, rows)])).unwrap();
+    predictions::write(&probe, &file.classes, &Predictions::from([(Decision::Lp, rows)]), true).unwrap();
     if recipe.epochs > 0 {
         let epoch = |epoch| Epoch::new(epoch, 5e-4, 1.0 / epoch as f64);
         history::write(&train, &(1..=recipe.epochs).map(epoch).collect::<Vec<_>>()).unwrap();

@@ -2,15 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::runs::Finished;
+use super::runs::{Finished, by_seed};
 
 /// Setting → value, or a list of values of which one must be the run's; every setting must agree.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Where(BTreeMap<String, toml::Value>);
+
+/// Runs with a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Choice {
+    /// The name.
+    pub label: String,
+    /// Their settings.
+    #[serde(rename = "where")]
+    pub chosen: Where,
+}
 
 impl Where {
     /// Whether the run has all these settings.
@@ -22,6 +34,16 @@ impl Where {
                 value => equal(value, found),
             }
         })
+    }
+}
+
+impl Choice {
+    /// The chosen ones by ascending seed.
+    ///
+    /// # Errors
+    /// Two of one seed.
+    pub(super) fn of<'a>(&self, runs: &'a [Finished]) -> Result<Vec<&'a Finished>> {
+        by_seed(runs.iter().filter(|run| self.chosen.is_met_by(run)).collect(), &self.label)
     }
 }
 

@@ -17,7 +17,11 @@ use crate::store::{digest, files};
 use runs::Finished;
 
 mod choose;
+mod costs;
+mod course;
+mod embedding;
 mod runs;
+mod scatter;
 mod score_table;
 
 /// The page's name inside its folder.
@@ -31,6 +35,10 @@ crate::registry! {
     /// Kinds of exhibit, by the `name` in `[page.exhibit]`.
     pub enum ExhibitSettings {
         "score-table" => ScoreTable(score_table::ScoreTable),
+        "costs" => Costs(costs::Costs),
+        "scatter" => Scatter(scatter::Scatter),
+        "course" => Course(course::Course),
+        "embedding" => Embedding(embedding::Embedding),
     } default "score-table"
 }
 
@@ -98,7 +106,7 @@ struct Setting<'a> {
     page: &'a PageSettings,
 }
 
-/// Writes the page of `probes` into a folder of its own in `parent`, whose name begins with `name`; gives the folder. `failed`: runs that
+/// Writes the page of the runs in `folders`, probes or trainings, into a folder of its own in `parent`, whose name begins with `name`; gives the folder. `failed`: runs that
 /// ended with an error, and it.
 ///
 /// # Errors
@@ -106,13 +114,13 @@ struct Setting<'a> {
 pub fn run(
     page: &PageSettings,
     size: &Size,
-    probes: &[PathBuf],
+    folders: &[PathBuf],
     failed: &BTreeMap<String, String>,
     parent: &Path,
     name: &str,
 ) -> Result<(PathBuf, Summary)> {
-    let runs = runs::read(probes)?;
-    let digests: Vec<&str> = runs.iter().map(|run| run.digest.as_str()).collect();
+    let runs = runs::read(folders)?;
+    let digests: Vec<&str> = runs.iter().map(|run| run.summary.digest.as_str()).collect();
     let recipe = Recipe {
         stage: "report".to_owned(),
         settings: without_nulls(json!({"page": page, "size": size, "failed": failed, "layout": LAYOUT})),
@@ -127,6 +135,10 @@ pub fn run(
     let setting = Setting { differs: differences(page, size, &runs), page };
     let mut shown = match &page.exhibit {
         ExhibitSettings::ScoreTable(table) => table.show(&runs, &setting)?,
+        ExhibitSettings::Costs(costs) => costs.show(&runs, &setting)?,
+        ExhibitSettings::Scatter(scatter) => scatter.show(&runs, &setting)?,
+        ExhibitSettings::Course(course) => course.show(&runs, &setting)?,
+        ExhibitSettings::Embedding(embedding) => embedding.show(&runs, &setting)?,
     };
     let mut notes: Vec<String> =
         failed.iter().map(|(name, reason)| format!("The run {name} ended with an error and is left out: {reason}.")).collect();
@@ -175,49 +187,84 @@ fn differences(page: &PageSettings, size: &Size, runs: &[Finished]) -> Vec<Strin
         found.push(format!("Set by hand: {}.", size.changed.join(", ")));
     }
     let PaperData { name, classes, train, test } = &page.data;
-    let others = runs.iter().map(data).find(|&ours| ours != (*classes, *train, *test));
-    if let Some((our_classes, our_train, our_test)) = others {
+    let others = runs.iter().map(Finished::data).find(|ours| *ours != [*classes, *train, *test].map(|count| count as u64));
+    if let Some([our_classes, our_train, our_test]) = others {
         found.push(format!(
-            "Other data: the paper's are {name} with {classes} classes, {train} training and {test} test images; these runs saw {our_classes} \
-             classes, {our_train} training and {our_test} test images."
+            "Other data: the paper's are {name} with {classes} classes, {} training and {} test images; these runs saw {our_classes} classes, \
+             {} training and {} test images.",
+            thousands(*train as u64),
+            thousands(*test as u64),
+            thousands(our_train),
+            thousands(our_test)
         ));
     }
     found
 }
 
-/// Classes, training and test images of a run.
-fn data(run: &Finished) -> (usize, usize, usize) {
-    let sum = |part: &str| run.scores.parts.get(part).map_or(0, |counts| counts.iter().sum::<usize>());
-    (run.scores.classes.len(), sum("train"), sum("test"))
-}
-
 fn facts(page: &PageSettings, size: &Size, runs: &[Finished]) -> Vec<(String, String)> {
-    let seeds = runs.iter().map(|run| run.scores.seed).collect::<std::collections::BTreeSet<_>>().len();
-    let (classes, train, test) = runs.first().map_or((0, 0, 0), data);
+    let seeds = runs.iter().map(|run| run.seed).collect::<std::collections::BTreeSet<_>>().len();
+    let [classes, train, test] = runs.first().map_or([0; 3], Finished::data);
     let words = |name: &str, value: String| (name.to_owned(), value);
     vec![
         words("in the paper", page.source.clone()),
         words("scale", size.scale.clone().unwrap_or_else(|| "full".to_owned())),
         words("classes", classes.to_string()),
-        words("training images", train.to_string()),
-        words("test images", test.to_string()),
+        words("training images", thousands(train)),
+        words("test images", thousands(test)),
         words("seeds", seeds.to_string()),
         words("runs", runs.len().to_string()),
     ]
 }
 
 fn origin(run: &Finished) -> Origin {
+    let text = |name: &str| run.train.figures[name].as_str().unwrap_or_default().to_owned();
     Origin {
         run: run.name.clone(),
-        split: run.scores.split.name.clone(),
-        split_digest: run.scores.split.digest.clone(),
-        seed: run.scores.seed,
-        inputs: run.scores.inputs.iter().map(|(role, digest)| (role.clone(), digest.clone())).collect(),
-        version: run.version.clone(),
+        split: text("split"),
+        split_digest: text("split_digest"),
+        seed: run.seed,
+        inputs: run.train.inputs.iter().map(|(role, digest)| (role.clone(), digest.clone())).collect(),
+        version: run.summary.version.clone(),
     }
+}
+
+/// `1,281,167`
+fn thousands(count: u64) -> String {
+    if count < 1000 { count.to_string() } else { format!("{},{:03}", thousands(count / 1000), count % 1000) }
 }
 
 /// `5 seeds`
 fn seeds(count: usize) -> String {
     names::count(count, "seed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::scores::Decision;
+
+    #[test]
+    fn what_is_not_the_papers_experiment_is_said() {
+        let page = PageSettings {
+            title: String::new(),
+            source: String::new(),
+            data: PaperData { name: "CIFAR-100".into(), classes: 2, train: 4, test: 2 },
+            remarks: Vec::new(),
+            exhibit: ExhibitSettings::ScoreTable(score_table::ScoreTable::default()),
+        };
+        let runs = [runs::made_up::run(0, json!({}), Decision::Lp, "accuracy", 0.5)];
+        assert!(differences(&page, &Size::default(), &runs).is_empty(), "full size on the paper's data");
+        let size = Size { scale: Some("small".into()), about: "few epochs".into(), changed: vec!["train.epochs=3".into()] };
+        let other = PageSettings { data: PaperData { train: 50_000, ..page.data.clone() }, ..page };
+        let said = differences(&other, &size, &runs);
+        assert_eq!(said[..2], ["Scale 'small': few epochs.", "Set by hand: train.epochs=3."]);
+        assert!(said[2].contains("50,000 training and 2 test images; these runs saw 2 classes, 4 training"), "{}", said[2]);
+    }
+
+    #[test]
+    fn a_recipe_without_null_is_toml() {
+        let value = without_nulls(json!({"a": null, "b": [1.0, null], "c": {"d": null}}));
+        assert_eq!(value, json!({"b": [1.0, "–"], "c": {}}));
+        assert_eq!((thousands(999), thousands(1_281_167), thousands(50_000)), ("999".into(), "1,281,167".into(), "50,000".into()));
+    }
 }
