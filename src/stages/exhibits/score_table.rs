@@ -135,9 +135,11 @@ impl ScoreTable {
             blocks,
             notes: notes.into_iter().collect(),
             methods: vec![
-                "Values are percent of the test images, mean over seeds; ± is half of Student's 95 % interval of that mean over seeds. It says what \
-                 another seed would change, not what other images would. Nothing was chosen on the test images: the last epoch is judged."
-                    .to_owned(),
+                format!(
+                    "Values are percent of the test images, mean over seeds; ± is half of Student's 95 % interval of that mean over seeds. It says \
+                     what another seed would change, not what other images would. Nothing was chosen on the test images: {}.",
+                    judged_epoch(runs)
+                ),
                 "Differences are means of per-seed differences with the same interval; they are not corrected for their number.".to_owned(),
             ],
             table: self.numbers(&entries, &columns),
@@ -320,6 +322,16 @@ fn differences_table(all: &[(&Pair, Vec<Difference>)], columns: &str, setting: &
     };
     let rows = all.iter().flat_map(|(pair, found)| found.iter().map(|one| row(pair, one))).collect();
     Table { name: "Differences".to_owned(), columns, rows, folded: None }
+}
+
+/// Which epoch the scores are of.
+fn judged_epoch(runs: &[Finished]) -> &'static str {
+    let last = |run: &Finished| run.scores.as_ref().is_none_or(|scores| scores.checkpoint == "last");
+    match (runs.iter().all(last), runs.iter().any(last)) {
+        (true, _) => "the last epoch is judged",
+        (false, false) => "the epoch that is best on the validation images is judged",
+        (false, true) => "in some runs the last epoch is judged, in others the one that is best on the validation images",
+    }
 }
 
 /// What the differences of a pair say, network by network.
