@@ -90,3 +90,28 @@ impl Naming for Released {
         [block.sub("shortcut").sub(0), block.sub("shortcut").sub(1)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::nn::VarStore;
+    use tch::{Device, Kind};
+
+    use super::super::EncoderSettings;
+    use super::super::resnet::{RESNET18, RESNET50};
+    use super::*;
+
+    #[test]
+    fn a_narrow_network_is_narrow_throughout() {
+        let images = Tensor::zeros([2, 3, 32, 32], (Kind::Float, Device::Cpu));
+        let width = CifarResNetSettings { width: 16 };
+        let named = [EncoderSettings::CifarResNet18(width.clone()), EncoderSettings::CifarResNet50(width)];
+        for (depth, settings, expected) in [(RESNET18, &named[0], 128), (RESNET50, &named[1], 512)] {
+            let store = VarStore::new(Device::Cpu);
+            let network = CifarResNet::new(&store.root(), depth, 16);
+            assert_eq!(network.embed(&images, false).size(), [2, expected]);
+            assert_eq!((network.width(), settings.width()), (expected, Some(expected)));
+        }
+        let said = CifarResNetSettings { width: 0 }.check().unwrap_err().to_string();
+        assert!(said.contains("is 0; it must lie from 1"), "{said}");
+    }
+}

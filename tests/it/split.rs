@@ -331,3 +331,23 @@ fn leaks_between_made_up_parts_are_found() {
     let unknown = LeakSettings { external: "hospital".into(), ..LeakSettings::default() };
     assert!(leaks::find(&unknown, &labels, &split, &[]).unwrap_err().to_string().contains("'hospital'"));
 }
+
+#[test]
+fn few_training_samples_a_class_are_the_same_for_every_seed() {
+    let row = |i: i64| {
+        let part = if i < 45 { "train" } else { "test" };
+        (format!("s{i:02}"), format!("p{i:02}"), i % 3, String::new(), part.to_owned())
+    };
+    let data = Labels::new(3, (0..60).map(row).collect());
+    let settings: SplitSettings = toml::from_str("name = 'column'\ncolumn = 'part'\ntest = ['test']").unwrap();
+    let few = |seed| {
+        let mut split = settings.divide(&data, seed).unwrap();
+        split.keep_per_class(4, &data);
+        split
+    };
+    let (split, whole) = (few(0), settings.divide(&data, 0).unwrap());
+    assert_eq!((data.counts(&split.train.0), &split.test), (vec![4; 3], &whole.test));
+    assert!(split.train.0.is_sorted() && split.train.0.iter().all(|row| whole.train.0.contains(row)));
+    assert_eq!(few(7).train, split.train);
+    assert!(split.name.starts_with("at most 4 training samples a class, column 'part'"), "{}", split.name);
+}

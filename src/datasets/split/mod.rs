@@ -164,7 +164,7 @@ impl Split {
         Ok(())
     }
 
-    /// Trains on at most `count` samples of each class; what is left out is in no part.
+    /// Trains on at most `count` samples of each class; what is left out is in no part, also of `split.csv`, which `--split` then refuses.
     ///
     /// The draw depends on the samples alone, so that seeds differ in what they make of the same training set.
     pub fn keep_per_class(&mut self, count: usize, dataset: &dyn Dataset) {

@@ -122,7 +122,9 @@ impl Kept {
             let of_kind = tensors.iter().filter(|(name, _)| name.starts_with(kind));
             of_kind.filter_map(|(name, tensor)| Some((watch::epoch_of(name)?, tensor.to_kind(Kind::Double)))).collect()
         };
-        let (means, centres) = (all("mean."), all("centre."));
+        let (means, mut centres) = (all("mean."), all("centre."));
+        // Without centring the objective keeps a centre of zeros, which is none.
+        centres.retain(|_, centre| centre.abs().sum(Kind::Double).double_value(&[]) > 0.0);
         ensure!(!means.is_empty(), "the run '{}' kept no class means", run.name);
         Ok(Self { classes, embeddings, targets: Vec::<i64>::try_from(&targets)?, means, centres })
     }
