@@ -181,7 +181,10 @@ fn apply(file: &mut File, scale: Option<&str>) -> Result<String> {
         bail!("the pipeline has no scale '{name}'; it has: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
     };
     config::overlay(&mut file.settings, &scale.settings);
-    ensure!(scale.sweep.is_empty() || !file.sweep.is_empty(), "the scale '{name}' has a sweep and the pipeline has none to join; add [[sweep]]");
+    ensure!(
+        scale.sweep.is_empty() || !file.sweep.is_empty(),
+        "the scale '{name}' has a sweep and the pipeline has none to join; add [[sweep]]"
+    );
     for sweep in &mut file.sweep {
         sweep.set.extend(scale.sweep.clone());
     }

@@ -22,6 +22,7 @@ use crate::learn::{Learner, Training, checkpoint};
 use crate::render::training_curves;
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::{files, history, tensors};
+use crate::torch::gpu;
 
 /// A killed run repeats at most about this long; `WSI_SAVE_EVERY` (seconds) changes it. A matter of the machine, not of the result.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
@@ -261,6 +262,7 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
         "device": format!("{:?}", machine.device).to_lowercase(),
         "epoch_seconds": stopwatch.epochs,
         "peak_memory": usage::peak_memory().filter(|_| own_peak),
+        "peak_gpu_memory": gpu::peak_memory(machine.device),
     });
     run.finish(figures, Default::default())
 }
