@@ -57,7 +57,7 @@ fn tables_one_and_five_show_every_recipe_beside_the_papers_value() {
     let (_, page) = smoke("table5", folder.path(), "images");
     assert!(page.contains("Softmax alone") && page.contains("paper 5.64") && page.contains("NSF, centring − NSF alone, in points:"));
     let refused = call("table5", folder.path(), "images", &["--scale", "tiny"]);
-    assert!(!refused.status.success() && said(&refused).contains("no scale 'tiny'; it has: small, smoke"), "{}", said(&refused));
+    assert!(!refused.status.success() && said(&refused).contains("no scale 'tiny'; it has: gpu, small, smoke"), "{}", said(&refused));
 }
 
 #[test]
