@@ -103,6 +103,19 @@ fn one_batch_and_its_gradients_meet_the_worked_values() {
     close(&literal.loss(&embeddings(), &[0, 1, 1]), &[0.7427555195], 1e-9);
 }
 
+/// The trap of docs/losses.md: one coordinate that is negative in every sample costs a third of the loss of no direction at all, whatever the
+/// labels are, and less the lower the temperature. The numbers are worked by hand from the definition.
+#[test]
+fn a_negative_coordinate_that_all_samples_share_is_cheap_whatever_their_labels() {
+    let (classes, width) = (100, 128);
+    let spike = Tensor::zeros([2, width], (Kind::Double, Device::Cpu));
+    let _ = spike.narrow(1, classes - 1, 1).fill_(-1.0);
+    for (temperature, expected) in [(0.2, 0.33462), (0.5, 0.6898), (1.0, 0.8048)] {
+        let settings = NcmiSettings { temperature, centring: Centring::Off, ..Default::default() };
+        close(&Bench::new(settings, classes, width).loss(&spike, &[0, 7]), &[expected], 1e-4);
+    }
+}
+
 #[test]
 fn the_nearest_centroid_decides() {
     let bench = Bench::new(still(Reduction::MeanOfRatios), 3, 4).centre(&[0.5; 4]);
