@@ -16,6 +16,7 @@ use wsi::stages::{Machine, Selection, extract, synth, tile};
 use wsi::synth::CohortSettings;
 use wsi::torch::linear;
 
+use crate::median;
 use crate::peer::Peer;
 
 /// An encoder.
@@ -245,9 +246,4 @@ fn multiplications(threads: usize) -> Result<f64> {
         anyhow::Ok((2 * SIDE.pow(3) * CALLS as i64) as f64 / started.elapsed().as_secs_f64())
     });
     rates.into_iter().sum()
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
 }

@@ -14,6 +14,7 @@ use wsi::datasets::image_folder::{ImageFolder, ImageFolderSettings};
 use wsi::datasets::{Augment, Dataset};
 use wsi::slides::jpeg;
 
+use crate::median;
 use crate::peer::Peer;
 
 const BATCH: usize = 64;
@@ -196,9 +197,4 @@ fn cifar() -> Result<Vec<Value>> {
         rows.push(super::row(&format!("train.loader.cifar.{name}"), median(changed), median(plain), "images/s", &note));
     }
     Ok(rows)
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
 }

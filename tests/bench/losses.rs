@@ -111,10 +111,7 @@ fn alternate(passes: usize, mut pass: impl FnMut(usize)) -> [f64; 2] {
             rates[which].push(passes as f64 / started.elapsed().as_secs_f64());
         }
     }
-    rates.map(|mut rates| {
-        rates.sort_by(f64::total_cmp);
-        rates[rates.len() / 2]
-    })
+    rates.map(super::median)
 }
 
 /// How far one pass raises resident memory above its start, MB, in a fresh process: elsewhere freed memory hides it.

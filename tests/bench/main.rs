@@ -109,8 +109,12 @@ fn rate(items: usize, mut run: impl FnMut(usize) -> Result<()>) -> Result<f64> {
         run(repeat)?;
         rates.push(items as f64 / started.elapsed().as_secs_f64());
     }
-    rates.sort_by(f64::total_cmp);
-    Ok(rates[REPEATS / 2])
+    Ok(median(rates))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn row(id: &str, ours: f64, reference: f64, unit: &str, note: &str) -> Value {

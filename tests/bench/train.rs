@@ -19,6 +19,7 @@ use wsi::learn::fit::{State, fit};
 use wsi::learn::{Learner, Training};
 use wsi::torch::autocast::autocast;
 
+use crate::median;
 use crate::peer::Peer;
 
 const BATCHES: [usize; 2] = [64, 128];
@@ -168,9 +169,4 @@ impl<'a> Loop<'a> {
         }
         Ok((steps * batch) as f64 / started.elapsed().as_secs_f64())
     }
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
 }
