@@ -137,9 +137,13 @@ impl MachineArguments {
 /// Which slides of a cohort one call works on.
 #[derive(Debug, Args)]
 struct SelectionArguments {
-    /// Work on share i of n of the slides; the same call without it, afterwards, finishes the folder
-    #[arg(long, value_name = "I/N", default_value_t)]
-    shard: Shard,
+    /// Work on share i of n of the slides; the call that leaves none open finishes the folder [default: everything; in a Slurm array the
+    /// task's share with --steal]
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// After the share, go on with slides of other shares that nobody has begun
+    #[arg(long, requires = "shard")]
+    steal: bool,
     /// Only the slides that this table names, such as the failed.csv of an earlier run
     #[arg(long, value_name = "FILE")]
     only: Option<PathBuf>,
@@ -149,8 +153,21 @@ struct SelectionArguments {
 }
 
 impl SelectionArguments {
-    fn selection(self) -> Selection {
-        Selection { shard: self.shard, only: self.only, salt: self.pseudonymise }
+    /// # Errors
+    /// A task of a Slurm array that cannot know its share.
+    fn selection(self) -> Result<Selection> {
+        let of_array = || Shard::of_slurm_array(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg);
+        let (shard, steal) = match self.shard {
+            Some(shard) => (shard, self.steal),
+            None => match of_array()? {
+                Some(shard) => {
+                    tracing::info!("share {shard}, as a task of a Slurm array; --shard 1/1 takes everything");
+                    (shard, true)
+                }
+                None => (Shard::default(), false),
+            },
+        };
+        Ok(Selection { shard, steal, only: self.only, salt: self.pseudonymise })
     }
 }
 

@@ -77,7 +77,7 @@ impl Arguments {
             ("tile.reader", self.reader),
         ])?;
         let machine = Machine::new("cpu", self.threads)?;
-        let inputs = tile::Inputs { slides: self.slides, roi: self.roi, selection: self.selection.selection() };
+        let inputs = tile::Inputs { slides: self.slides, roi: self.roi, selection: self.selection.selection()? };
         stages::complete(tile::run(&config, &inputs, &self.out, &machine)?)?;
         Ok(())
     }

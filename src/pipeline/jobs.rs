@@ -104,6 +104,7 @@ impl Jobs<'_> {
                         tiles: tiles.clone().context("the stage 'extract' needs 'tile' before it")?,
                         weights: None,
                         selection: Selection::default(),
+                        scratch: None,
                     };
                     let key = serde_json::to_string(&("extract", &config.extract, config.seed, &inputs.tiles))?;
                     let label = &config.extract.encoder.name;

@@ -18,6 +18,7 @@ pub mod tile;
 pub mod train;
 mod watch;
 pub mod weights;
+mod worklist;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -21,6 +21,7 @@ use crate::metrics::information::{Gamma, concentration};
 use crate::metrics::panel::{Scored, panel};
 use crate::probes::Checkpoint;
 use crate::probes::decide::{Decided, Judging, decide};
+use crate::store::leases::Leases;
 use crate::store::predictions::{self, Prediction, Predictions};
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::scores::{Decision, DecisionScores, Figure, Information, SCHEMA, ScoreFile};
@@ -60,6 +61,10 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         Opened::Done(summary) => return Ok(summary),
         Opened::Work(run) => run,
     };
+    let leases = Leases::open(&run.folder)?;
+    if !leases.wait_for("probing")? {
+        return run::finished(&run.folder, "probe");
+    }
     let settings = &config.probe;
     let trained = super::settings_of(&inputs.train)?;
     let trained_summary = run::finished(&inputs.train, "train")?;
@@ -151,7 +156,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         decisions,
     };
     scores.write(&run.folder)?;
-    run.finish(json!({"macro_f1": scores.macro_f1, "macro_auc": scores.macro_auc}), Default::default())
+    let summary = run.finish(json!({"macro_f1": scores.macro_f1, "macro_auc": scores.macro_auc}), Default::default())?;
+    leases.close()?;
+    Ok(summary)
 }
 
 /// # Errors

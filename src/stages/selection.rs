@@ -14,8 +14,10 @@ use crate::store::table;
 /// What one call works on.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// Its share of the sorted list. The run is finished by a call for the whole list.
+    /// Its share of the sorted list. The run is finished by the call that leaves nothing open.
     pub shard: Shard,
+    /// After its share, also what other shares have not begun.
+    pub steal: bool,
     /// A table (an earlier run's `failed.csv`) that names the only slides that are meant.
     pub only: Option<PathBuf>,
     /// A file with the secret that gives slides pseudonyms, in every output and message.

@@ -1,23 +1,23 @@
 //! `tile`: slides become plans. Coordinates, a thumbnail and a picture of mask and grid per slide, one table for all.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
 use serde_json::json;
 
+use super::worklist::{Order, Outputs, Worklist};
 use super::{Machine, Selection, on_one_line, write_failed};
 use crate::config::Config;
-use crate::ground::interrupt::{self, Interrupted};
 use crate::ground::plan::Plan;
 use crate::ground::progress::Progress;
 use crate::slides::{self, SlideFile};
 use crate::store::annotations::contours;
-use crate::store::run::{Opened, Recipe, Run, Summary};
+use crate::store::leases::Leases;
+use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
 use crate::store::{coords, digest, files};
 use crate::tiling::TileSettings;
@@ -45,10 +45,10 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
 }
 
 /// Tiles every slide that has no coordinates yet, the largest files first. A slide that fails is named in the summary and stops no
-/// other.
+/// other. Several calls may work in one folder, each with all slides or a share of them.
 ///
 /// Outputs in `out`: `patches/<id>_patches.h5`, `thumbnails/<id>.jpg`, `visualization/<id>.jpg`, `contours_geojson/<id>.geojson`,
-/// `slides.csv`, and `failed.csv` where a slide failed. A call for a share of the list leaves the tables to the call for the whole.
+/// `slides.csv`, and `failed.csv` where a slide failed. The tables are written by the call after which nothing is open.
 ///
 /// Memory: at most `threads` slides are in work at a time, whatever their number and size on disk. Each holds its overview at 8 µm/px
 /// or finer and the mask's working copies of it, about 40 bytes a pixel of at most 16 million (a scan of 25 × 25 mm: 10 million), and
@@ -60,7 +60,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let pool = rayon::ThreadPoolBuilder::new().num_threads(machine.threads).build().context("cannot start the worker threads")?;
     let slides = pool.install(|| listed(inputs))?;
     let recipe = recipe_for(config, inputs, &slides)?;
-    let run = match Run::open(out, recipe)? {
+    let run = match Run::open_share(out, recipe, inputs.selection.shard)? {
         Opened::Done(summary) => {
             tracing::info!("tile: nothing to do, {} slides are tiled", slides.len());
             return Ok(summary);
@@ -68,66 +68,102 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         Opened::Work(run) => run,
     };
 
-    let shard = inputs.selection.shard;
-    let slides: Vec<Listed> =
-        slides.into_iter().enumerate().filter(|(position, _)| shard.holds(*position)).map(|(_, slide)| slide).collect();
-    let outcomes = tile_all(&run, &slides, config, inputs.roi.as_deref(), machine, &pool);
-    if outcomes.iter().any(|outcome| outcome.as_ref().is_err_and(|error| error.is::<Interrupted>())) {
-        return Err(Interrupted.into());
+    let leases = Leases::open(&run.folder)?;
+    let worklist = Worklist::new(
+        &leases,
+        slides.iter().map(|slide| (&*slide.file.id, slide.bytes)),
+        &inputs.selection,
+        Outputs { folder: run.path("patches"), ending: "_patches.h5" },
+        Order::HeaviestFirst,
+    )?;
+    let work = Work { run: &run, slides: &slides, settings: &config.tile, drawn: inputs.roi.as_deref(), pool: &pool, leases: &leases };
+    let mut outcomes = work.tile_all(&worklist, machine.threads)?;
+    let failed = |outcomes: &Outcomes| -> BTreeMap<usize, String> {
+        let failures = outcomes.iter().filter_map(|(&place, outcome)| Some((place, outcome.as_ref().err()?)));
+        failures.filter(|(_, error)| !error.is::<Skipped>()).map(|(place, error)| (place, reason(&slides[place], error))).collect()
+    };
+    let by_id =
+        |failed: BTreeMap<usize, String>| failed.into_iter().map(|(place, reason)| (slides[place].file.id.clone(), reason)).collect();
+    if !worklist.closes(outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(&place, _)| place))? {
+        if let Some(summary) = run::summary(&run.folder)? {
+            tracing::info!("tile: another call has finished the folder");
+            return Ok(summary);
+        }
+        let (done, tiles) = counts(outcomes.values());
+        tracing::info!("tile: {done} slides of share {}, {tiles} tiles; the last call to end finishes the folder", inputs.selection.shard);
+        return run.leave(json!({ "slides": outcomes.len(), "done": done, "tiles": tiles }), by_id(failed(&outcomes)));
     }
-
-    let tiles: usize = outcomes.iter().flatten().map(|plan| plan.coords.len()).sum();
-    let failed: BTreeMap<String, String> = slides
-        .iter()
-        .zip(&outcomes)
-        .filter_map(|(slide, outcome)| Some((slide, outcome.as_ref().err()?)))
-        .filter(|(_, error)| !error.is::<Skipped>())
-        .map(|(slide, error)| (slide.file.id.clone(), reason(slide, error)))
-        .collect();
-    let done = outcomes.iter().flatten().count();
-    let figures = json!({ "slides": slides.len(), "done": done, "tiles": tiles });
-    if !shard.is_whole() {
-        tracing::info!(
-            "tile: {done} of {} slides of share {shard}, {tiles} tiles; finish with the same call without --shard",
-            slides.len()
-        );
-        return run.leave(figures, failed);
+    for place in 0..slides.len() {
+        if let Entry::Vacant(vacant) = outcomes.entry(place) {
+            vacant.insert(work.settled(place, worklist.failure(place)?));
+        }
     }
+    let failed: BTreeMap<String, String> = by_id(failed(&outcomes));
+    let outcomes: Vec<Result<Plan>> = outcomes.into_values().collect();
+    let (done, tiles) = counts(&outcomes);
     write_table(&run.path("slides.csv"), &slides, &outcomes)?;
     write_failed(&run, &failed)?;
     tracing::info!("tile: {done} of {} slides, {tiles} tiles; see slides.csv", slides.len());
-    run.finish(figures, failed)
+    let summary = run.finish(json!({ "slides": slides.len(), "done": done, "tiles": tiles }), failed)?;
+    leases.close()?;
+    Ok(summary)
 }
 
-/// Tiles the slides, each thread taking the largest that is left; in the order of `slides`. Threads of their own, so that waiting for
-/// the pool's blocks never begins another slide, and no more than `threads` are in memory.
-fn tile_all(
-    run: &Run,
-    slides: &[Listed],
-    config: &Config,
-    drawn: Option<&Path>,
-    machine: &Machine,
-    pool: &rayon::ThreadPool,
-) -> Vec<Result<Plan>> {
-    let mut order: Vec<usize> = (0..slides.len()).collect();
-    order.sort_by_key(|&index| Reverse(slides[index].bytes));
-    let (next, progress) = (AtomicUsize::new(0), Progress::new("slides", slides.len()));
-    let outcomes: Vec<OnceLock<Result<Plan>>> = slides.iter().map(|_| OnceLock::new()).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..machine.threads.min(slides.len()) {
-            scope.spawn(|| {
-                while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome =
-                        interrupt::check().map_err(Into::into).and_then(|()| tile(run, &slides[index], &config.tile, drawn, pool));
-                    progress.add(1, &slides[index].file.id);
-                    // Each index is taken once, so that its cell is empty.
-                    let _ = outcomes[index].set(outcome);
+/// Slides that were tiled, and their tiles.
+fn counts<'a>(outcomes: impl IntoIterator<Item = &'a Result<Plan>>) -> (usize, usize) {
+    outcomes.into_iter().flatten().fold((0, 0), |(slides, tiles), plan| (slides + 1, tiles + plan.coords.len()))
+}
+
+/// What became of slides, by their place in the list.
+type Outcomes = BTreeMap<usize, Result<Plan>>;
+
+/// What every thread works with.
+struct Work<'a> {
+    run: &'a Run,
+    slides: &'a [Listed],
+    settings: &'a TileSettings,
+    drawn: Option<&'a Path>,
+    pool: &'a rayon::ThreadPool,
+    leases: &'a Leases,
+}
+
+impl Work<'_> {
+    /// Tiles the slides that the list hands out, each thread the next. Threads of their own, so that waiting for the pool's blocks never
+    /// begins another slide, and no more than `threads` are in memory.
+    fn tile_all(&self, worklist: &Worklist, threads: usize) -> Result<Outcomes> {
+        let progress = Progress::new("slides", worklist.own().len());
+        let outcomes = Mutex::new(Outcomes::new());
+        let ended = std::thread::scope(|scope| {
+            let work = || -> Result<()> {
+                while let Some(place) = worklist.next()? {
+                    let slide = &self.slides[place];
+                    let outcome = tile(self, slide);
+                    if let Err(error) = &outcome {
+                        self.leases.failed(&slide.file.id, &reason(slide, error))?;
+                    }
+                    progress.add(1, &slide.file.id);
+                    outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(place, outcome);
                 }
-            });
+                Ok(())
+            };
+            let threads: Vec<_> = (0..threads.min(self.slides.len())).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        progress.finish();
+        ended?;
+        Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A slide that another call has tiled, or why it has not.
+    fn settled(&self, place: usize, failure: Option<String>) -> Result<Plan> {
+        let slide = &self.slides[place];
+        match (failure, self.drawn) {
+            (None, _) => tile(self, slide),
+            // Whether there is something drawn for it is known at once, and no failure.
+            (Some(reason), Some(drawn)) => Roi::read(drawn, &slide.file, &self.settings.roi).and(Err(anyhow!(reason))),
+            (Some(reason), None) => Err(anyhow!(reason)),
         }
-    });
-    progress.finish();
-    outcomes.into_iter().filter_map(OnceLock::into_inner).collect()
+    }
 }
 
 /// A slide, the fast digest of its file and its length.
@@ -168,13 +204,14 @@ fn recipe_for(config: &Config, inputs: &Inputs, slides: &[Listed]) -> Result<Rec
 }
 
 /// Tiles one slide, unless its coordinates are there already: they are written last.
-fn tile(run: &Run, listed: &Listed, settings: &TileSettings, drawn: Option<&Path>, pool: &rayon::ThreadPool) -> Result<Plan> {
+fn tile(work: &Work, listed: &Listed) -> Result<Plan> {
+    let Work { run, settings, pool, .. } = work;
     let file = &listed.file;
     let patches = run.path(&format!("patches/{}_patches.h5", file.id));
     if patches.exists() {
         return coords::read(&patches);
     }
-    let roi = drawn.map(|given| Roi::read(given, file, &settings.roi)).transpose()?;
+    let roi = work.drawn.map(|given| Roi::read(given, file, &settings.roi)).transpose()?;
     let slide = slides::open_with(&file.path, settings.reader)?;
     let survey = pool.install(|| survey(slide.as_ref(), file, &listed.digest, settings, roi))?;
     let thumbnail = picture::thumbnail(&survey)?;
@@ -207,6 +244,7 @@ fn tile(run: &Run, listed: &Listed, settings: &TileSettings, drawn: Option<&Path
             file.id
         ));
     }
+    work.leases.check()?;
     coords::write(&patches, &plan)?;
     Ok(plan)
 }

@@ -20,6 +20,7 @@ use crate::learn::parallel::Ranks;
 use crate::learn::parallel::meet::{self, Verdict};
 use crate::learn::{Learner, Training, checkpoint};
 use crate::render::training_curves;
+use crate::store::leases::Leases;
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::{files, history, tensors};
 use crate::torch::gpu;
@@ -53,7 +54,7 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
     })
 }
 
-/// Trains into `out`, or continues what is there.
+/// Trains into `out`, or continues what is there. Where another process is at it, waits for that one's end, and goes on if it ended early.
 ///
 /// # Errors
 /// Data, labels or split that do not fit; a loss that is not finite; an interruption (the same call continues).
@@ -174,6 +175,11 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
         }
         Opened::Work(run) => run,
     };
+    let leases = Leases::open(&run.folder)?;
+    if !leases.wait_for("training")? {
+        ranks.give_up();
+        return run::finished(&run.folder, "train");
+    }
     split.write(&run.path("split.csv"), dataset.as_ref())?;
     dataset.notes().iter().for_each(|note| tracing::info!("{note}"));
     if config.train.data.is_images() {
@@ -209,6 +215,7 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
     let mut saved = Instant::now();
     let mut best_saved = state.best.as_ref().map(|(epoch, _)| *epoch);
     let mut save = |learner: &Learner, optimizer: &dyn Optimizer, state: &State| {
+        leases.check()?;
         let best = state.best.as_ref().map(|(epoch, _)| *epoch);
         checkpoint::save(&run.folder, learner, optimizer, state, best != best_saved)?;
         best_saved = best;
@@ -264,5 +271,7 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
         "peak_memory": usage::peak_memory().filter(|_| own_peak),
         "peak_gpu_memory": gpu::peak_memory(machine.device),
     });
-    run.finish(figures, Default::default())
+    let summary = run.finish(figures, Default::default())?;
+    leases.close()?;
+    Ok(summary)
 }

@@ -15,7 +15,7 @@ use hdf5::types::{FloatSize, TypeDescriptor, VarLenUnicode};
 use serde::{Deserialize, Serialize};
 
 use super::values::Values;
-use super::{coords, digest, files};
+use super::{coords, digest, files, locking};
 use crate::ground::fingerprint::Fingerprint;
 use crate::ground::plan::{Plan, Window};
 use crate::ground::tile_filter::TileFilter;
@@ -259,7 +259,7 @@ fn write_seen(file: &hdf5::File, seen: &Seen) -> Result<()> {
 /// A file that is missing, damaged or no bag, or whose features and coordinates differ in number; names it.
 pub fn read(path: &Path) -> Result<Bag> {
     let read = || {
-        let file = hdf5::File::open(path)?;
+        let file = locking::open(path)?;
         let features = features(&file)?;
         let coords = coordinates(&file)?;
         ensure!(features.tiles == coords.len(), Fault::RowsDiffer { features: features.tiles, coords: coords.len() });
@@ -282,7 +282,7 @@ pub fn read(path: &Path) -> Result<Bag> {
 /// # Errors
 /// A file that is missing, damaged or no bag; names it.
 pub fn read_features(path: &Path) -> Result<Features> {
-    hdf5::File::open(path).map_err(Into::into).and_then(|file| features(&file)).with_context(|| refusal(path))
+    locking::open(path).and_then(|file| features(&file)).with_context(|| refusal(path))
 }
 
 /// Reads the features of a bag that holds them in single precision; `None` where it does not.
@@ -291,7 +291,7 @@ pub fn read_features(path: &Path) -> Result<Features> {
 /// As [`read_features`].
 pub fn read_single(path: &Path) -> Result<Option<Vec<f32>>> {
     let read = || -> Result<_> {
-        let file = hdf5::File::open(path)?;
+        let file = locking::open(path)?;
         let (dataset, (tiles, width)) = shape(&file)?;
         let single = dataset.dtype()?.to_descriptor()? == TypeDescriptor::Float(FloatSize::U4);
         Ok(if single && tiles * width > 0 { Some(dataset.read_raw::<f32>()?) } else { None })
@@ -331,7 +331,7 @@ pub fn read_kept_shape(path: &Path, tiles: TileFilter) -> Result<(usize, usize)>
 /// The columns [`QUALITY`] of each tile with features.
 fn read_quality(path: &Path) -> Result<Vec<[f16; QUALITY.len()]>> {
     let read = || -> Result<_> {
-        let file = hdf5::File::open(path)?;
+        let file = locking::open(path)?;
         let dataset = file.dataset("quality").map_err(|_| anyhow!("it has no dataset 'quality', which train.tiles asks for"))?;
         ensure!(
             matches!(dataset.shape()[..], [_, columns] if columns == QUALITY.len()),
@@ -348,7 +348,7 @@ fn read_quality(path: &Path) -> Result<Vec<[f16; QUALITY.len()]>> {
 /// # Errors
 /// As [`read_features`], but for the features' values.
 pub fn read_shape(path: &Path) -> Result<(usize, usize)> {
-    let read = || -> Result<_> { Ok(shape(&hdf5::File::open(path)?)?.1) };
+    let read = || -> Result<_> { Ok(shape(&locking::open(path)?)?.1) };
     read().with_context(|| refusal(path))
 }
 
@@ -358,7 +358,7 @@ pub fn read_shape(path: &Path) -> Result<(usize, usize)> {
 /// As [`read_features`].
 pub fn read_coords(path: &Path) -> Result<Option<Vec<Coord>>> {
     let read = || {
-        let file = hdf5::File::open(path)?;
+        let file = locking::open(path)?;
         if file.link_exists("coords") { coordinates(&file).map(Some) } else { Ok(None) }
     };
     read().with_context(|| refusal(path))
@@ -375,7 +375,7 @@ pub fn folder(data: &Path) -> PathBuf {
 /// # Errors
 /// As [`read_features`].
 pub fn read_header(path: &Path) -> Result<Option<Header>> {
-    hdf5::File::open(path).map_err(Into::into).and_then(|file| header(&file)).with_context(|| refusal(path))
+    locking::open(path).and_then(|file| header(&file)).with_context(|| refusal(path))
 }
 
 fn refusal(path: &Path) -> String {

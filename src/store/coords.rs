@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use hdf5::types::VarLenUnicode;
 use serde::{Deserialize, Serialize};
 
-use super::files;
+use super::{files, locking};
 use crate::ground::fingerprint::Fingerprint;
 use crate::ground::plan::{Plan, Window};
 use crate::ground::units::{Coord, Mpp, Size};
@@ -67,11 +67,10 @@ pub fn write(path: &Path, plan: &Plan) -> Result<()> {
 }
 
 /// A new HDF5 file with our header: readable by old libraries, without times, so that equal content is equal bytes.
-pub(super) fn create(path: &Path, header: &VarLenUnicode) -> hdf5::Result<hdf5::File> {
-    let file = hdf5::File::with_options()
-        .with_fapl(|access| access.libver_earliest())
-        .with_fcpl(|create| create.obj_track_times(false))
-        .create(path)?;
+pub(super) fn create(path: &Path, header: &VarLenUnicode) -> Result<hdf5::File> {
+    let file = locking::create(|builder| {
+        builder.with_fapl(|access| access.libver_earliest()).with_fcpl(|create| create.obj_track_times(false)).create(path)
+    })?;
     file.new_attr::<VarLenUnicode>().create("wsi")?.write_scalar(header)?;
     Ok(file)
 }
@@ -86,7 +85,7 @@ pub fn read(path: &Path) -> Result<Plan> {
 }
 
 fn read_file(path: &Path) -> Result<Plan> {
-    let file = hdf5::File::open(path)?;
+    let file = locking::open(path)?;
     let header = file.attr("wsi").map_err(|_| anyhow!("it has no attribute 'wsi': not written by this program"))?;
     let header: Header = serde_json::from_str(&header.read_scalar::<VarLenUnicode>()?)?;
     if header.schema != SCHEMA {

@@ -1,7 +1,7 @@
 //! A file is whole or absent: temporary name, fsync, rename.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -62,15 +62,23 @@ pub fn replace(from: &Path, to: &Path) -> Result<()> {
     Ok(File::open(folder)?.sync_all()?)
 }
 
+/// Whether something was not written for want of room on the disk, or because a quota is used up.
+pub fn is_full(error: &anyhow::Error) -> bool {
+    // HDF5 tells the system's errors in words alone.
+    const IN_WORDS: [&str; 2] = ["errno = 28", "errno = 122"];
+    error.chain().any(|cause| match cause.downcast_ref::<std::io::Error>() {
+        Some(cause) => matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded),
+        None => IN_WORDS.iter().any(|words| cause.to_string().contains(words)),
+    })
+}
+
 /// Removes a file, if it is there.
 ///
 /// # Errors
 /// Names the file.
 pub fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove '{}'", path.display()))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).with_context(|| format!("cannot remove '{}'", path.display())),
         _ => Ok(()),
     }
 }
@@ -82,6 +90,19 @@ pub fn remove(path: &Path) -> Result<()> {
 pub fn create_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create the folder '{}'; check permissions, or choose another --out", folder.display()))
+}
+
+/// The names of what is in a folder; none where there is no such folder.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn names_in(folder: &Path) -> Result<Vec<String>> {
+    let context = || format!("cannot read the folder '{}'", folder.display());
+    match std::fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry.with_context(context)?.file_name().to_string_lossy().into_owned())).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(context),
+    }
 }
 
 /// Removes temporary files that a killed call left in `folder` or the folders in it: those last changed before `since`.
@@ -121,7 +142,7 @@ pub fn relative(from: &Path, to: &Path) -> Result<String> {
 const MOST_FOLDERS_UP: usize = 3;
 
 #[cfg(unix)]
-fn set_default_mode(path: &Path) -> Result<()> {
+pub(super) fn set_default_mode(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666 & !umask()))?;
     Ok(())
@@ -139,6 +160,6 @@ fn umask() -> u32 {
 }
 
 #[cfg(not(unix))]
-fn set_default_mode(_: &Path) -> Result<()> {
+pub(super) fn set_default_mode(_: &Path) -> Result<()> {
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A run folder: the same settings and inputs are the same folder, and nothing is done twice or overwritten.
 //!
-//! `config.toml` holds every setting written out, `log.jsonl` what happened, and `run.json`, written last, says that the
+//! `config.toml` holds every setting written out, `log.jsonl` what happened (in calls for a share, `logs/<i>-of-<n>.jsonl`), and `run.json`, written last, says that the
 //! folder is complete. A folder without `run.json` was interrupted and is continued.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::files;
+use crate::ground::shard::Shard;
 
 /// What identifies a run: the stage, its resolved settings and the digests of its inputs.
 #[derive(Debug, Clone, Serialize)]
@@ -69,6 +70,7 @@ pub enum Opened {
 pub struct Run {
     /// The folder.
     pub folder: PathBuf,
+    log: PathBuf,
     recipe: Recipe,
     digest: String,
     started: Instant,
@@ -111,6 +113,15 @@ impl Run {
     /// # Errors
     /// As [`done`]; a folder that cannot be written.
     pub fn open(folder: &Path, recipe: Recipe) -> Result<Opened> {
+        Self::open_share(folder, recipe, Shard::default())
+    }
+
+    /// The same for a call that does a share of the work, with a log of its own: on a network's file system two machines cannot append to
+    /// one file.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_share(folder: &Path, recipe: Recipe, shard: Shard) -> Result<Opened> {
         if let Some(summary) = done(folder, &recipe)? {
             return Ok(Opened::Done(summary));
         }
@@ -126,7 +137,10 @@ impl Run {
         if !settings.exists() {
             files::write_bytes(&settings, toml::to_string_pretty(&recipe.settings)?.as_bytes())?;
         }
-        let run = Self { folder: folder.to_owned(), recipe, digest, started: Instant::now(), since: SystemTime::now() };
+        let log = if shard.is_whole() { LOG.to_owned() } else { format!("{LOGS}/{}.jsonl", shard.to_string().replace('/', "-of-")) };
+        let log = folder.join(log);
+        files::create_folder(log.parent().unwrap_or(folder))?;
+        let run = Self { folder: folder.to_owned(), log, recipe, digest, started: Instant::now(), since: SystemTime::now() };
         run.log("start", json!({"version": env!("CARGO_PKG_VERSION")}))?;
         Ok(Opened::Work(run))
     }
@@ -141,7 +155,7 @@ impl Run {
         &self.digest
     }
 
-    /// Appends one line to `log.jsonl`.
+    /// Appends one line to the log, `log.jsonl` or that of the share.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -151,10 +165,10 @@ impl Run {
         if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {
             line.extend(fields);
         }
-        let path = self.path(LOG);
+        let path = &self.log;
         let mut file =
-            OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("cannot append to '{}'", path.display()))?;
-        // One write a line: shares of a run append at the same time.
+            OpenOptions::new().create(true).append(true).open(path).with_context(|| format!("cannot append to '{}'", path.display()))?;
+        // One write a line: several calls on one machine may append at the same time.
         Ok(file.write_all(format!("{line}\n").as_bytes())?)
     }
 
@@ -199,7 +213,7 @@ fn holds_files(folder: &Path) -> Result<bool> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read the folder '{}'", folder.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         // Another share of the same run may be opening the folder just now.
-        if !name.starts_with('.') && ![RECIPE, SETTINGS, LOG].contains(&&*name) {
+        if !name.starts_with('.') && ![RECIPE, SETTINGS, LOG, LOGS].contains(&&*name) {
             return Ok(true);
         }
     }
@@ -209,6 +223,8 @@ fn holds_files(folder: &Path) -> Result<bool> {
 const RECIPE: &str = "recipe.json";
 const SETTINGS: &str = "config.toml";
 const LOG: &str = "log.jsonl";
+/// Logs of shares, `<i>-of-<n>.jsonl`.
+const LOGS: &str = "logs";
 const SUMMARY: &str = "run.json";
 
 /// The summary of a finished folder; `None` while it is not finished.

@@ -140,7 +140,8 @@ impl Bench<'_> {
         let name = self.case.name;
         let config = Config::load(None, &["extract.random-weights=true".into(), format!("extract.encoder.name={name}")])?;
         let selection = Selection::default();
-        let inputs = extract::Inputs { slides: self.slides.to_owned(), tiles: self.tiles.to_owned(), weights: None, selection };
+        let inputs =
+            extract::Inputs { slides: self.slides.to_owned(), tiles: self.tiles.to_owned(), weights: None, selection, scratch: None };
         let started = Instant::now();
         let summary = extract::run(&config, &inputs, &self.scratch.join(format!("{name}-{turn}")), self.machine)?;
         let seconds = started.elapsed().as_secs_f64();

@@ -22,6 +22,7 @@ mod gpu_check;
 mod house;
 mod image_folder;
 mod leaks;
+mod leases;
 mod losses;
 mod ncmi;
 mod oracle;

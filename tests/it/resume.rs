@@ -94,6 +94,21 @@ fn twenty_kills() {
 }
 
 #[test]
+fn a_second_training_in_one_folder_waits_for_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = super::train::cohort(folder.path(), 3, 6);
+    let (whole, shared) = (folder.path().join("whole"), folder.path().join("shared"));
+    assert!(training(&data, &whole, 20).wait().unwrap().success());
+    for child in [(); 2].map(|()| training(&data, &shared, 20)) {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    same_outputs(&whole, &shared, "two trainings at once");
+    let log = std::fs::read_to_string(shared.join("log.jsonl")).unwrap();
+    assert_eq!(log.matches("\"finish\"").count(), 1, "{log}");
+}
+
+#[test]
 fn a_terminated_training_saves_its_last_step_and_says_how_to_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let data = super::train::cohort(folder.path(), 3, 6);

@@ -12,7 +12,7 @@ use wsi::synth::{CohortSettings, cohort, render};
 use crate::program::{said, wsi};
 
 /// The first `count` synthetic slides, in `folder/slides`.
-fn slides(folder: &Path, count: usize) -> PathBuf {
+pub fn slides(folder: &Path, count: usize) -> PathBuf {
     let slides = folder.join("slides");
     std::fs::create_dir(&slides).unwrap();
     for slide in cohort(&CohortSettings::default()).unwrap().iter().take(count) {
@@ -22,25 +22,25 @@ fn slides(folder: &Path, count: usize) -> PathBuf {
 }
 
 /// Arguments of `wsi tile` with tiles so large that a slide has few.
-fn tile(slides: &Path, out: &Path) -> Vec<String> {
+pub fn tile(slides: &Path, out: &Path) -> Vec<String> {
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     vec!["tile".into(), "--slides".into(), path(slides), "--out".into(), path(out), "--mpp".into(), "1".into()]
 }
 
-fn extract(slides: &Path, tiles: &Path, out: &Path) -> Vec<String> {
+pub fn extract(slides: &Path, tiles: &Path, out: &Path) -> Vec<String> {
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let mut words = vec!["extract".to_owned(), "--slides".into(), path(slides), "--tiles".into(), path(tiles), "--out".into(), path(out)];
     words.extend(["--encoder", "resnet18", "--random-weights", "--device", "cpu"].map(str::to_owned));
     words
 }
 
-fn succeed(words: &[String], more: &[&str]) {
+pub fn succeed(words: &[String], more: &[&str]) {
     let output = wsi(words.iter().map(String::as_str).chain(more.iter().copied()));
     assert!(output.status.success(), "{}", said(&output));
 }
 
 /// Every file of a run that the machine and the clock may not change.
-fn outputs(run: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn outputs(run: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for folder in ["", "patches", "thumbnails", "visualization", "contours_geojson", "bags"] {
         let Ok(entries) = std::fs::read_dir(run.join(folder)) else { continue };
@@ -53,7 +53,7 @@ fn outputs(run: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-fn same(whole: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Vec<u8>>, after: &str) {
+pub fn same(whole: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Vec<u8>>, after: &str) {
     assert_eq!(whole.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>(), "files after {after}");
     for (name, bytes) in whole {
         assert!(*bytes == other[name], "{name} differs after {after}");
@@ -77,7 +77,7 @@ fn shares_and_threads_give_the_bytes_of_one_call() {
         same(&bags, &outputs(&b), &format!("{threads} threads"));
     }
 
-    // Three shares at the same time, then the call that finishes; the last share has one slide of four, the first two.
+    // Three shares at the same time, of four slides of about the same size; whoever ends last finishes, and a call for everything has nothing to do.
     let (t, b) = (place("tiles-shares"), place("bags-shares"));
     for words in [tile(&slides, &t), extract(&slides, &t, &b)] {
         let children: Vec<Child> =
@@ -86,7 +86,8 @@ fn shares_and_threads_give_the_bytes_of_one_call() {
             assert!(child.wait().unwrap().success());
         }
         let run = if words[0] == "tile" { &t } else { &b };
-        assert!(!run.join("run.json").exists(), "shares alone do not finish a run");
+        assert!(run.join("run.json").exists(), "the last share to end finishes the run");
+        assert!(!run.join(".leases").exists() && run.join("logs/2-of-3.jsonl").exists());
         succeed(&words, &[]);
     }
     same(&tiles, &outputs(&t), "three shares");
@@ -95,7 +96,7 @@ fn shares_and_threads_give_the_bytes_of_one_call() {
     assert!(again.status.code() == Some(2) && said(&again).contains("1/3"), "{}", said(&again));
 }
 
-fn command(words: &[String]) -> Command {
+pub fn command(words: &[String]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wsi"));
     command.args(words).stdout(Stdio::null()).stderr(Stdio::null());
     command

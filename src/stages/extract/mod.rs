@@ -10,6 +10,7 @@ mod source;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, ensure};
@@ -18,14 +19,17 @@ use tch::Kind;
 
 use self::account::Account;
 use self::embed::Embedder;
-use self::pipeline::Extraction;
+use self::pipeline::{Extraction, Outcomes};
 use super::frozen::{self, Frozen};
-use super::{Machine, Selection, on_one_line, write_failed};
+use super::worklist::{Order, Outputs, Worklist};
+use super::{Machine, Selection, write_failed};
 use crate::config::{Config, ExtractSettings};
 use crate::ground::progress::Progress;
 use crate::ground::tile_status::StatusCounts;
 use crate::slides::SlideFile;
+use crate::store::leases::Leases;
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
+use crate::store::scratch::Scratch;
 use crate::store::table::{self, Cells};
 use crate::store::{coords, digest};
 use crate::torch::autocast::exact_single;
@@ -40,6 +44,17 @@ pub struct Inputs {
     pub weights: Option<PathBuf>,
     /// Which of the tiled slides.
     pub selection: Selection,
+    /// Where to copy slides before they are read.
+    pub scratch: Option<ScratchPlace>,
+}
+
+/// A disk of the machine itself.
+#[derive(Debug, Clone)]
+pub struct ScratchPlace {
+    /// A folder there; slides are copied into a new one below it.
+    pub folder: PathBuf,
+    /// Bytes that copies may take together; `None` is half of what is free.
+    pub most: Option<u64>,
 }
 
 /// A slide whose tiles are known.
@@ -53,8 +68,8 @@ struct Planned {
 
 /// Writes a bag for every tiled slide that has none yet. A slide that fails is named in the summary and stops no other.
 ///
-/// Outputs in `out`: `bags/<id>.h5`, `slides.csv`, and `failed.csv` where a slide failed. A call for a share of the slides leaves the
-/// tables to the call for the whole.
+/// Outputs in `out`: `bags/<id>.h5`, `slides.csv`, and `failed.csv` where a slide failed. Several calls may work
+/// in one folder, each with all slides or a share of them; the tables are written by the call after which nothing is open.
 ///
 /// Memory: the network; the features of three slides at most (each 2·N·D bytes, twice that in single precision): the one in work, one that
 /// waits for the disk and one being written; the tiles that `tiling::stream` reads ahead and five batches more; the reader's caches of
@@ -82,7 +97,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let slides: BTreeMap<String, SlideFile> =
         inputs.selection.slides(&inputs.slides)?.into_iter().map(|slide| (slide.id.clone(), slide)).collect();
     let recipe = recipe_from(config, tiles_digest, network.origin.weights.clone());
-    let run = match Run::open(out, recipe)? {
+    let run = match Run::open_share(out, recipe, inputs.selection.shard)? {
         Opened::Done(summary) => {
             tracing::info!("extract: nothing to do, {} slides have bags", planned.len());
             return Ok(summary);
@@ -90,15 +105,23 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         Opened::Work(run) => run,
     };
 
-    let shard = inputs.selection.shard;
-    let planned: Vec<Planned> =
-        planned.into_iter().enumerate().filter(|(position, _)| shard.holds(*position)).map(|(_, plan)| plan).collect();
-    let progress = Progress::new("tiles", planned.iter().map(|plan| plan.tiles).sum());
+    let scratch = inputs.scratch.as_ref().map(|place| Scratch::open(&place.folder, place.most)).transpose()?;
+    let leases = Leases::open(&run.folder)?;
+    let worklist = Worklist::new(
+        &leases,
+        planned.iter().map(|plan| (&*plan.id, plan.tiles as u64)),
+        &inputs.selection,
+        Outputs { folder: run.path("bags"), ending: ".h5" },
+        Order::Listed,
+    )?;
+    let progress = Progress::new("tiles", worklist.own().into_iter().map(|place| planned[place].tiles).sum());
     let account = Account::new(machine.threads, machine.device.is_cuda());
     let wanted = batch_size(settings, machine);
     let embedder = Embedder::new(&network, wanted, kind, settings.dtype);
     let work = Extraction {
         run: &run,
+        leases: &leases,
+        scratch: scratch.as_ref(),
         settings,
         frozen: &network,
         kind,
@@ -107,42 +130,71 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         save_every,
     };
     let jobs: Vec<_> = planned.iter().map(|plan| (plan, slides.get(&plan.id))).collect();
-    let outcomes = pipeline::extract(&work, &jobs, &embedder, &account, &progress);
+    let outcomes = pipeline::extract(&work, &worklist, &jobs, &embedder, &account, &progress);
     progress.finish();
-    let (mut bags, mut failed) = (BTreeMap::new(), BTreeMap::new());
-    for (index, outcome) in outcomes? {
-        let (plan, slide) = jobs[index];
-        match outcome {
-            Ok(tiles) => drop(bags.insert(plan.id.clone(), tiles)),
-            Err(error) => drop(failed.insert(plan.id.clone(), on_one_line(&source::disguised(slide, &format!("{error:#}"))))),
+    let mut outcomes = outcomes?;
+    let figures = |bags: &BTreeMap<String, StatusCounts>, slides: usize| {
+        json!({
+            "slides": slides,
+            "done": bags.len(),
+            "tiles": bags.values().map(|tiles| tiles.ok).sum::<usize>(),
+            "tiles_unreadable": bags.values().map(|tiles| tiles.unreadable).sum::<usize>(),
+            "tiles_embedded": account.tiles(),
+            "tiles_per_second": account.rate(),
+            "precision": format!("{kind:?}").to_lowercase(),
+            "encoder": network.origin.encoder,
+            "weights": network.origin.weights,
+            "width": network.width,
+            "time": account.figures(),
+        })
+    };
+    let sorted = |outcomes: Outcomes| {
+        let (mut bags, mut failed) = (BTreeMap::new(), BTreeMap::new());
+        for (place, outcome) in outcomes {
+            let id = planned[place].id.clone();
+            match outcome {
+                Ok(tiles) => drop(bags.insert(id, tiles)),
+                Err(error) => drop(failed.insert(id, pipeline::reason(&jobs, place, &error))),
+            }
+        }
+        (bags, failed)
+    };
+    if !worklist.closes(outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(&place, _)| place))? {
+        if let Some(summary) = run::summary(&run.folder)? {
+            tracing::info!("extract: another call has finished the folder");
+            return Ok(summary);
+        }
+        let slides = outcomes.len();
+        let (bags, failed) = sorted(outcomes);
+        tracing::info!(
+            "extract: {} slides of share {}, {}; the last call to end finishes the folder",
+            bags.len(),
+            inputs.selection.shard,
+            account.line()
+        );
+        return run.leave(figures(&bags, slides), failed);
+    }
+    for (place, plan) in planned.iter().enumerate() {
+        if let Entry::Vacant(vacant) = outcomes.entry(place) {
+            vacant.insert(match worklist.failure(place)? {
+                None => source::bagged(&work, plan),
+                Some(reason) => Err(anyhow!(reason)),
+            });
         }
     }
-
-    let figures = json!({
-        "slides": planned.len(),
-        "done": bags.len(),
-        "tiles": bags.values().map(|tiles| tiles.ok).sum::<usize>(),
-        "tiles_unreadable": bags.values().map(|tiles| tiles.unreadable).sum::<usize>(),
-        "tiles_embedded": account.tiles(),
-        "tiles_per_second": account.rate(),
-        "precision": format!("{kind:?}").to_lowercase(),
-        "encoder": network.origin.encoder,
-        "weights": network.origin.weights,
-        "width": network.width,
-        "time": account.figures(),
-    });
+    let (bags, failed) = sorted(outcomes);
     tracing::info!("extract: {} of {} slides, {}", bags.len(), planned.len(), account.line());
-    if !shard.is_whole() {
-        tracing::info!("extract: {} of {} slides of share {shard}; finish with the same call without --shard", bags.len(), planned.len());
-        return run.leave(figures, failed);
-    }
     let close = || {
         write_table(&run.path("slides.csv"), &planned, network.width, &bags, &failed)?;
         write_failed(&run, &failed)?;
+        let figures = figures(&bags, planned.len());
         run.finish(figures, failed.clone())
     };
     // A disk without room for a slide's rows may have none for the tables that would say so.
-    close().map_err(|error| if failed.is_empty() { error } else { error.context(format!("slides failed:\n{}", super::list(&failed))) })
+    let summary = close()
+        .map_err(|error| if failed.is_empty() { error } else { error.context(format!("slides failed:\n{}", super::list(&failed))) })?;
+    leases.close()?;
+    Ok(summary)
 }
 
 /// Tiles that the device is given at once where the settings leave it open.

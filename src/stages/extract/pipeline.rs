@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use tch::Kind;
 
 use super::super::frozen::Frozen;
+use super::super::on_one_line;
+use super::super::worklist::Worklist;
 use super::Planned;
 use super::account::{Account, Step};
 use super::embed::Embedder;
@@ -26,8 +28,11 @@ use crate::ground::progress::Progress;
 use crate::ground::tile_status::StatusCounts;
 use crate::slides::SlideFile;
 use crate::store::bag::Seen;
+use crate::store::files;
+use crate::store::leases::Leases;
 use crate::store::part::{Part, Rows};
 use crate::store::run::Run;
+use crate::store::scratch::Scratch;
 use crate::tiling::stream::TileBatch;
 
 /// Threads that feed the device: while the network has one batch, the next is made ready.
@@ -39,6 +44,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What every thread of an extraction may look at.
 pub(super) struct Extraction<'a> {
     pub(super) run: &'a Run,
+    pub(super) leases: &'a Leases,
+    pub(super) scratch: Option<&'a Scratch>,
     pub(super) settings: &'a ExtractSettings,
     pub(super) frozen: &'a Frozen,
     /// What the network computes in.
@@ -84,29 +91,42 @@ struct Encoded {
     faults: Vec<(usize, String)>,
 }
 
-/// Extracts the slides of `jobs`. The first error that is not a slide's own, an interruption, is returned, after the rows so far are saved.
-pub(super) fn extract(work: &Extraction, jobs: &[Job], embedder: &Embedder, account: &Account, progress: &Progress) -> Result<Outcomes> {
+/// Extracts those of `jobs` that the list hands out. The first error that is not a slide's own, an interruption, is returned, after the rows so
+/// far are saved.
+pub(super) fn extract(
+    work: &Extraction,
+    worklist: &Worklist,
+    jobs: &[Job],
+    embedder: &Embedder,
+    account: &Account,
+    progress: &Progress,
+) -> Result<Outcomes> {
     let (opened_sender, opened) = sync_channel(1);
     let (to_lanes, from_reader): (Vec<_>, Vec<_>) = (0..LANES).map(|_| sync_channel(1)).unzip();
     let (from_lanes, encoded): (Vec<_>, Vec<_>) = (0..LANES).map(|_| sync_channel(1)).unzip();
     let (tasks, for_writer) = sync_channel(1);
     let (report, written) = channel();
     std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for (index, (planned, slide)) in jobs.iter().enumerate() {
-                if opened_sender.send((index, source::open(work, planned, *slide))).is_err() {
+        let opener = scope.spawn(move || -> Result<()> {
+            while let Some(index) = worklist.next()? {
+                let (planned, slide) = jobs[index];
+                if opened_sender.send((index, source::open(work, planned, slide))).is_err() {
                     break;
                 }
             }
+            Ok(())
         });
         scope.spawn(move || read(work, &opened, Lanes::new(to_lanes), account));
         for (tiles, rows) in from_reader.into_iter().zip(from_lanes) {
             scope.spawn(move || feed(work, embedder, account, &tiles, &rows));
         }
-        scope.spawn(move || writer::work(for_writer, &work.frozen.origin, account, &report));
-        let mut keeper = Keeper { work, jobs, progress, tasks, written, slide: None, last_save: Instant::now(), outcomes: Outcomes::new() };
+        scope.spawn(move || writer::work(work, for_writer, account, &report));
+        let mut keeper =
+            Keeper { work, jobs, progress, tasks, written, slide: None, last_save: Instant::now(), outcomes: Outcomes::new(), full: None };
         let ended = keeper.keep(encoded);
-        keeper.finish(ended)
+        let outcomes = keeper.finish(ended);
+        let opened = opener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        outcomes.and_then(|outcomes| opened.map(|()| outcomes))
     })
 }
 
@@ -164,6 +184,8 @@ struct Keeper<'a> {
     slide: Option<InWork>,
     last_save: Instant,
     outcomes: Outcomes,
+    /// There is no room to write, and what was not written.
+    full: Option<String>,
 }
 
 /// The slide in work.
@@ -192,15 +214,19 @@ impl Keeper<'_> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             self.look_at_written();
+            if let Some(reason) = &self.full {
+                bail!("the output folder has no room left; what is written stays, so make room and run the same command again: {reason}");
+            }
         }
     }
 
     fn take(&mut self, event: Event<Result<Encoded>>) -> Result<()> {
         match event {
+            Event::Settled(_, Err(error)) if error.is::<Interrupted>() => return Err(error),
             Event::Settled(index, outcome) => {
                 let (planned, _) = self.jobs[index];
                 self.progress.skip(planned.tiles);
-                self.outcomes.insert(index, outcome);
+                self.settle(index, outcome);
             }
             Event::Begin(slide) => self.begin(slide)?,
             Event::Tiles(Ok(encoded)) => self.add(encoded)?,
@@ -266,7 +292,7 @@ impl Keeper<'_> {
         let Some(InWork { index, plan, bag, rows, .. }) = self.slide.take() else { return };
         let tiles = StatusCounts::of(&rows.seen.status);
         if let Err(error) = worth_a_bag(&plan, tiles) {
-            self.outcomes.insert(index, Err(error));
+            self.settle(index, Err(error));
             return self.task(Task::Drop);
         }
         self.outcomes.insert(index, Ok(tiles));
@@ -277,8 +303,20 @@ impl Keeper<'_> {
     fn fail(&mut self, error: anyhow::Error) {
         if let Some(slide) = self.slide.take() {
             slide.cancelled.store(true, Ordering::Relaxed);
-            self.outcomes.insert(slide.index, Err(error));
+            self.settle(slide.index, Err(error));
         }
+    }
+
+    /// Keeps what became of a slide; a failure is told to other calls in the same folder.
+    fn settle(&mut self, index: usize, outcome: Result<StatusCounts>) {
+        if let Err(error) = &outcome {
+            let (planned, _) = self.jobs[index];
+            // Without the note others try the slide themselves.
+            if let Err(error) = self.work.leases.failed(&planned.id, &reason(self.jobs, index, error)) {
+                tracing::warn!("{error:#}");
+            }
+        }
+        self.outcomes.insert(index, outcome);
     }
 
     fn task(&self, task: Task) {
@@ -295,7 +333,11 @@ impl Keeper<'_> {
 
     fn note(&mut self, Written { index, outcome }: Written) {
         let Err(error) = outcome else { return };
-        self.outcomes.insert(index, Err(error));
+        // What this slide met every other would meet.
+        if files::is_full(&error) {
+            self.full = Some(format!("{}: {}", self.jobs[index].0.id, reason(self.jobs, index, &error)));
+        }
+        self.settle(index, Err(error));
         if let Some(slide) = self.slide.take_if(|slide| slide.index == index) {
             slide.cancelled.store(true, Ordering::Relaxed);
         }
@@ -307,15 +349,18 @@ impl Keeper<'_> {
         if ended.is_err() || self.slide.is_some() {
             self.save();
         }
-        let Self { tasks, written, mut outcomes, .. } = self;
-        drop(tasks);
-        for Written { index, outcome } in written {
-            if let Err(error) = outcome {
-                outcomes.insert(index, Err(error));
-            }
+        // Without a sender of tasks the writer ends, after the last of them.
+        self.tasks = sync_channel(0).0;
+        while let Ok(written) = self.written.recv() {
+            self.note(written);
         }
-        ended.map(|()| outcomes)
+        ended.map(|()| self.outcomes)
     }
+}
+
+/// Why a slide failed, on one line and under its pseudonym.
+pub(super) fn reason(jobs: &[Job], index: usize, error: &anyhow::Error) -> String {
+    on_one_line(&source::disguised(jobs[index].1, &format!("{error:#}")))
 }
 
 /// # Errors

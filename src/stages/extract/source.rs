@@ -16,6 +16,7 @@ use crate::ground::share;
 use crate::ground::tile_status::StatusCounts;
 use crate::slides::{self, Slide, SlideFile};
 use crate::store::part::{Part, Rows};
+use crate::store::scratch::Copied;
 use crate::store::{bag, coords, digest, files};
 use crate::tiling::stream::{self, TileBatch};
 
@@ -27,6 +28,8 @@ pub(super) struct Opened {
     /// What an interrupted call left.
     pub(super) rows: Rows,
     slide: Box<dyn Slide>,
+    /// Dropped after the slide, which reads it.
+    copy: Option<Copied>,
 }
 
 /// What a planned slide turned out to be.
@@ -44,17 +47,7 @@ pub(super) enum Found {
 pub(super) fn open(work: &Extraction, planned: &Planned, slide: Option<&SlideFile>) -> Result<Found> {
     let bag = work.run.path(&format!("bags/{}.h5", planned.id));
     if bag.exists() {
-        let found = bag::read(&bag)?;
-        let (there, here) = (found.header.as_ref().and_then(|header| header.origin.computed.as_ref()), &work.frozen.origin.computed);
-        ensure!(
-            there.is_none() || there == here.as_ref(),
-            "its bag was computed in {}, this call computes in {}; go on with the same --device and extract.precision, or take another --out",
-            there.map_or("", String::as_str),
-            here.as_deref().unwrap_or_default()
-        );
-        files::remove(&Part::path(&bag))?; // of a call that was killed between the two
-        let all = StatusCounts { ok: found.features.tiles, ..StatusCounts::default() };
-        return Ok(Found::Bagged(found.header.and_then(|header| header.status).unwrap_or(all)));
+        return Ok(Found::Bagged(bagged(work, planned)?));
     }
     let plan = coords::read(&planned.path)?;
     let file = slide.ok_or_else(|| anyhow!("'{}' is not among the slides; give the --slides that were tiled", plan.slide_file))?;
@@ -72,9 +65,32 @@ pub(super) fn open(work: &Extraction, planned: &Planned, slide: Option<&SlideFil
         network.input_px,
         network.input_px
     );
-    let slide = slides::open_with(&file.path, plan.window.reader.into())?;
+    let copy = work.scratch.map(|scratch| scratch.copy(file.files())).transpose()?.flatten();
+    if work.scratch.is_some() && copy.is_none() {
+        tracing::info!("extract: no room to copy {}; it is read where it is", plan.slide_id);
+    }
+    let slide = slides::open_with(copy.as_ref().map_or(&file.path, |copy| &copy.path), plan.window.reader.into())?;
     let (part, rows) = Part::open(&bag, &identity(work, planned), work.settings.dtype, network.width, plan.coords.len())?;
-    Ok(Found::Opened(Box::new(Opened { plan: Arc::new(plan), bag, part, rows, slide })))
+    Ok(Found::Opened(Box::new(Opened { plan: Arc::new(plan), bag, part, rows, slide, copy })))
+}
+
+/// The tiles of a bag that is there.
+///
+/// # Errors
+/// A bag that cannot be read, or was computed in another precision or on another kind of device.
+pub(super) fn bagged(work: &Extraction, planned: &Planned) -> Result<StatusCounts> {
+    let bag = work.run.path(&format!("bags/{}.h5", planned.id));
+    let found = bag::read(&bag)?;
+    let (there, here) = (found.header.as_ref().and_then(|header| header.origin.computed.as_ref()), &work.frozen.origin.computed);
+    ensure!(
+        there.is_none() || there == here.as_ref(),
+        "its bag was computed in {}, this call computes in {}; go on with the same --device and extract.precision, or take another --out",
+        there.map_or("", String::as_str),
+        here.as_deref().unwrap_or_default()
+    );
+    files::remove(&Part::path(&bag))?; // of a call that was killed between the two
+    let all = StatusCounts { ok: found.features.tiles, ..StatusCounts::default() };
+    Ok(found.header.and_then(|header| header.status).unwrap_or(all))
 }
 
 /// Everything that decides a number of the bag, as far as the run's recipe leaves it open.
@@ -85,7 +101,7 @@ fn identity(work: &Extraction, planned: &Planned) -> String {
 
 /// Sends the tiles of an open slide that have no rows yet, batch by batch, between a beginning and an end. `Err` when nobody takes them any more.
 pub(super) fn stream(work: &Extraction, index: usize, opened: Opened, lanes: &mut Lanes, account: &Account) -> Result<(), Gone> {
-    let Opened { plan, bag, part, rows, slide } = opened;
+    let Opened { plan, bag, part, rows, slide, copy: _copy } = opened;
     let cancelled = Arc::new(AtomicBool::new(false));
     let from = rows.tiles();
     let mut budget = Budget { plan: &plan, share: work.settings.max_bad_tiles, unreadable: StatusCounts::of(&rows.seen.status).unreadable };

@@ -7,8 +7,9 @@ use std::sync::mpsc::{Receiver, Sender};
 use anyhow::Result;
 
 use super::account::{Account, Step};
+use super::pipeline::Extraction;
 use crate::ground::plan::Plan;
-use crate::store::bag::{self, Origin};
+use crate::store::bag;
 use crate::store::part::{Part, Rows};
 
 /// What is to be done for the slide that was begun last.
@@ -30,14 +31,15 @@ pub(super) struct Written {
 }
 
 /// Works until nobody has a task. After a failure the rest of the slide's tasks are left.
-pub(super) fn work(tasks: Receiver<Task>, origin: &Origin, account: &Account, report: &Sender<Written>) {
+pub(super) fn work(extraction: &Extraction, tasks: Receiver<Task>, account: &Account, report: &Sender<Written>) {
+    let origin = &extraction.frozen.origin;
     let mut slide: Option<(usize, Part)> = None;
     for task in tasks {
         account.timed(Step::Write, || match task {
             Task::Begin(index, part) => slide = Some((index, part)),
             Task::Save(rows) => {
                 if let Some((index, part)) = &mut slide
-                    && let Err(error) = part.append(&rows)
+                    && let Err(error) = extraction.leases.check().and_then(|()| part.append(&rows))
                 {
                     // The receiver is gone only when the extraction has ended already.
                     let _ = report.send(Written { index: *index, outcome: Err(error) });
@@ -46,8 +48,9 @@ pub(super) fn work(tasks: Receiver<Task>, origin: &Origin, account: &Account, re
             }
             Task::Bag(path, plan, rows) => {
                 if let Some((index, part)) = slide.take() {
-                    let written = bag::write_values(&path, &plan, &rows.values, rows.width, origin, Some(&rows.seen));
-                    let _ = report.send(Written { index, outcome: written.and_then(|()| part.remove()) });
+                    let write = || bag::write_values(&path, &plan, &rows.values, rows.width, origin, Some(&rows.seen));
+                    let written = extraction.leases.check().and_then(|()| write()).and_then(|()| part.remove());
+                    let _ = report.send(Written { index, outcome: written });
                 }
             }
             Task::Drop => {

@@ -29,6 +29,7 @@ fn extract(bench: &Bench, config: &Config, tiles: &str, out: &str, machine: &Mac
         tiles: bench.folder.join(tiles),
         weights: None,
         selection: Selection::default(),
+        scratch: None,
     };
     crate::stages::complete(extract::run(config, &inputs, &bench.folder.join(out), machine)?)
 }

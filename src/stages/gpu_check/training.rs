@@ -82,6 +82,7 @@ pub(super) fn bags(bench: &Bench, loss: &str) -> Result<Value> {
         tiles: bench.folder.join("tiles"),
         weights: None,
         selection: crate::stages::Selection::default(),
+        scratch: None,
     };
     let settings = ["extract.encoder.name=resnet18", "extract.random-weights=true"].map(str::to_owned);
     crate::stages::complete(extract::run(&Config::load(None, &settings)?, &inputs, &extracted, bench.machine)?)?;

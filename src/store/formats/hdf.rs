@@ -11,6 +11,7 @@ use super::Values;
 use crate::ground::units::Coord;
 use crate::store::bag::MOST_NUMBERS;
 use crate::store::files;
+use crate::store::locking::{self, Held};
 
 /// Longest text of a fixed length that is read.
 const LONGEST: usize = 4096;
@@ -18,7 +19,7 @@ const LONGEST: usize = 4096;
 /// Opens a file without its path in the error.
 pub(super) fn open(path: &Path) -> Result<File> {
     ensure!(path.is_file(), "there is no such file");
-    File::open(path).map_err(|_| anyhow!("it is no HDF5 file, or it was cut short"))
+    locking::open(path).map_err(|error| if error.is::<Held>() { error } else { anyhow!("it is no HDF5 file, or it was cut short") })
 }
 
 /// Whether a shape can be read into memory; a damaged file may claim any.
@@ -134,7 +135,9 @@ pub(super) fn create(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Res
 
 /// An open new file.
 pub(super) fn empty(path: &Path) -> Result<File> {
-    Ok(File::with_options().with_fapl(|access| access.libver_earliest()).with_fcpl(|create| create.obj_track_times(false)).create(path)?)
+    locking::create(|builder| {
+        builder.with_fapl(|access| access.libver_earliest()).with_fcpl(|create| create.obj_track_times(false)).create(path)
+    })
 }
 
 /// Writes `[N,D]` features in their own precision.

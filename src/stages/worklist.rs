@@ -1,0 +1,190 @@
+//! Which slide next. Calls that work in one folder at the same time, each with all slides or a share of them, never do one twice.
+//!
+//! A call takes a lease before it begins a slide. First come those of its share; then, where it may, those of other shares that nobody
+//! has begun, and those whose holder is gone. A call for everything waits for what others have in work; a share leaves that to them.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Result;
+
+use super::Selection;
+use crate::ground::interrupt;
+use crate::store::files;
+use crate::store::leases::{Leases, Taken};
+
+/// The lease of the call that writes the tables.
+const FINISH: &str = "@finish";
+
+/// Hands out slides by their place in the list; shared by the threads of a call.
+pub(super) struct Worklist<'a> {
+    leases: &'a Leases,
+    ids: Vec<String>,
+    outputs: Outputs,
+    waits: bool,
+    state: Mutex<State>,
+}
+
+/// Where finished slides are: `folder/<id><ending>`.
+pub(super) struct Outputs {
+    pub(super) folder: PathBuf,
+    pub(super) ending: &'static str,
+}
+
+#[derive(Default)]
+struct State {
+    own: VecDeque<usize>,
+    /// Of other shares, to be taken from.
+    others: VecDeque<usize>,
+    /// Held by another when it was looked at.
+    held: VecDeque<usize>,
+    /// Failed for another, and why.
+    noted: BTreeMap<usize, String>,
+    /// Leases when the call began.
+    before: HashSet<String>,
+    over: bool,
+}
+
+impl<'a> Worklist<'a> {
+    /// `slides`: id and weight of each. `order` is the order within a share.
+    ///
+    /// # Errors
+    /// A folder of leases that cannot be read.
+    pub(super) fn new<'s>(
+        leases: &'a Leases,
+        slides: impl Iterator<Item = (&'s str, u64)>,
+        selection: &Selection,
+        outputs: Outputs,
+        order: Order,
+    ) -> Result<Self> {
+        let (ids, weights): (Vec<String>, Vec<u64>) = slides.map(|(id, weight)| (id.to_owned(), weight)).unzip();
+        let (mut own, mut others) = selection.shard.divide(&weights);
+        if order == Order::HeaviestFirst {
+            own.sort_by_key(|&place| std::cmp::Reverse(weights[place]));
+        }
+        // A thief begins where the owner ends.
+        others.reverse();
+        if !selection.steal {
+            others.clear();
+        }
+        let state = State { own: own.into(), others: others.into(), before: leases.taken()?, ..State::default() };
+        Ok(Self { leases, ids, outputs, waits: selection.shard.is_whole(), state: Mutex::new(state) })
+    }
+
+    /// How many slides are this call's own.
+    pub(super) fn own(&self) -> Vec<usize> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).own.iter().copied().collect()
+    }
+
+    /// The next slide for this call, which then holds its lease or will find its output there; `None` when there is no more for it.
+    ///
+    /// # Errors
+    /// An interruption; leases that cannot be read or written.
+    pub(super) fn next(&self) -> Result<Option<usize>> {
+        loop {
+            interrupt::check()?;
+            // Whoever waits does so without keeping the other threads from what they hold.
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.over {
+                return Ok(None);
+            }
+            if let Some(place) = state.own.pop_front() {
+                if let Some(place) = self.ask(&mut state, place)? {
+                    return Ok(Some(place));
+                }
+            } else if !state.others.is_empty() {
+                let (done, taken) = (self.outputs.listed()?, self.leases.taken()?);
+                while let Some(place) = state.others.pop_front() {
+                    let id = &self.ids[place];
+                    if done.contains(id) {
+                        continue;
+                    }
+                    if taken.contains(id) {
+                        state.held.push_back(place);
+                    } else if let Some(place) = self.ask(&mut state, place)? {
+                        return Ok(Some(place));
+                    } else {
+                        break; // others are at the same: a new look
+                    }
+                }
+            } else {
+                let done = self.outputs.listed()?;
+                for _ in 0..state.held.len() {
+                    let Some(place) = state.held.pop_front().filter(|&place| !done.contains(&self.ids[place])) else { continue };
+                    if let Some(reason) = self.leases.failure(&self.ids[place])? {
+                        state.noted.insert(place, reason);
+                    } else if let Some(place) = self.ask(&mut state, place)? {
+                        return Ok(Some(place));
+                    }
+                }
+                if state.held.is_empty() || !self.waits {
+                    return Ok(None);
+                }
+                drop(state);
+                self.leases.pause()?;
+            }
+        }
+    }
+
+    /// `place`, if it is this call's to work on.
+    fn ask(&self, state: &mut State, place: usize) -> Result<Option<usize>> {
+        let id = &self.ids[place];
+        if state.before.contains(id)
+            && let Some(reason) = self.leases.failure(id)?
+        {
+            state.noted.insert(place, reason);
+            return Ok(None);
+        }
+        match self.leases.take(id)? {
+            Taken::Mine => return Ok(Some(place)),
+            Taken::Held(_) => state.held.push_back(place),
+            Taken::Over => state.over = true,
+        }
+        Ok(None)
+    }
+
+    /// Whether this call is to write the tables: everything is done or has failed, and no other call does it. `failed`: what failed here.
+    ///
+    /// # Errors
+    /// An interruption; folders that cannot be read.
+    pub(super) fn closes(&self, failed: impl Iterator<Item = usize>) -> Result<bool> {
+        if self.waits {
+            return self.leases.wait_for(FINISH);
+        }
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut settled = self.outputs.listed()?;
+        settled.extend(failed.chain(state.noted.keys().copied()).map(|place| self.ids[place].clone()));
+        for id in &self.ids {
+            if !settled.contains(id) && self.leases.failure(id)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(self.leases.take(FINISH)? == Taken::Mine)
+    }
+
+    /// Why a slide failed for another call, if it did.
+    ///
+    /// # Errors
+    /// A note that cannot be read.
+    pub(super) fn failure(&self, place: usize) -> Result<Option<String>> {
+        self.leases.failure(&self.ids[place])
+    }
+}
+
+/// In what order a call goes through its share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// That of the list.
+    Listed,
+    /// So that the last ones are short.
+    HeaviestFirst,
+}
+
+impl Outputs {
+    /// The ids of finished slides.
+    fn listed(&self) -> Result<HashSet<String>> {
+        let names = files::names_in(&self.folder)?;
+        Ok(names.iter().filter_map(|name| name.strip_suffix(self.ending)).map(str::to_owned).collect())
+    }
+}
