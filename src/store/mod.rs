@@ -10,6 +10,7 @@ pub mod files;
 pub mod formats;
 pub mod history;
 pub mod identity;
+pub mod library;
 mod located;
 pub mod matlab;
 pub mod part;

@@ -42,4 +42,5 @@ mod synth;
 mod tile;
 mod tissue;
 mod train;
+mod verify;
 mod weights;

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, ensure};
+use rayon::prelude::*;
 use serde_json::json;
 use tch::Kind;
 
@@ -22,12 +23,13 @@ use self::pipeline::Extraction;
 use super::frozen::{self, Frozen};
 use super::{Machine, Selection, on_one_line, write_failed};
 use crate::config::{Config, ExtractSettings};
+use crate::ground::plan::Plan;
 use crate::ground::progress::Progress;
 use crate::ground::tile_status::StatusCounts;
 use crate::slides::SlideFile;
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
-use crate::store::{coords, digest};
+use crate::store::{bag, coords, digest};
 use crate::torch::autocast::exact_single;
 
 /// What `extract` reads.
@@ -163,7 +165,7 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
     Ok(recipe_from(config, plans(inputs)?.1, weights))
 }
 
-fn recipe_from(config: &Config, tiles: String, weights: String) -> Recipe {
+pub(super) fn recipe_from(config: &Config, tiles: String, weights: String) -> Recipe {
     let mut settings = json!({ "extract": config.extract });
     settings["extract"]["encoder"] = config.extract.encoder.identity();
     // A matter of the machine: whoever runs out of memory goes on with less.
@@ -186,16 +188,24 @@ fn plans(inputs: &Inputs) -> Result<(Vec<Planned>, String)> {
     let mut planned = Vec::new();
     for path in paths {
         let plan = coords::read(&path)?;
-        let content = json!([plan.slide_id, plan.slide_digest, plan.window, coords::digest(&plan)]);
-        planned.push(Planned { id: plan.slide_id, path, tiles: plan.coords.len(), content });
+        planned.push(Planned { content: content(&plan), id: plan.slide_id, path, tiles: plan.coords.len() });
     }
     if planned.is_empty() {
         return Err(none());
     }
     let planned = inputs.selection.narrow(planned, |plan| &plan.id)?;
-    let contents: Vec<_> = planned.iter().map(|plan| &plan.content).collect();
-    let digest = digest::bytes(serde_json::to_string(&contents)?.as_bytes());
+    let digest = tiles_digest(planned.iter().map(|plan| &plan.content))?;
     Ok((planned, digest))
+}
+
+/// What a plan asks for.
+pub(super) fn content(plan: &Plan) -> serde_json::Value {
+    json!([plan.slide_id, plan.slide_digest, plan.window, coords::digest(plan)])
+}
+
+/// One digest of all that plans ask for, in the order of their files.
+pub(super) fn tiles_digest<'a>(contents: impl Iterator<Item = &'a serde_json::Value>) -> Result<String> {
+    Ok(digest::bytes(serde_json::to_string(&contents.collect::<Vec<_>>())?.as_bytes()))
 }
 
 fn write_table(
@@ -207,6 +217,12 @@ fn write_table(
 ) -> Result<()> {
     let status = |plan: &Planned| if failed.contains_key(&plan.id) { "failed" } else { "done" }.to_owned();
     let reason = |plan: &Planned| failed.get(&plan.id).cloned().unwrap_or_default();
+    // Bags of other calls are among them.
+    let seal = |plan: &Planned| match bags.contains_key(&plan.id) {
+        true => bag::seal(&path.with_file_name(format!("bags/{}.h5", plan.id))).map(Option::unwrap_or_default),
+        false => Ok(String::new()),
+    };
+    let seals = planned.par_iter().map(seal).collect::<Result<Vec<String>>>()?;
     let count = |of: fn(&StatusCounts) -> usize| Cells::Whole(planned.iter().map(|plan| bags.get(&plan.id).map_or(0, of) as i64).collect());
     table::write(
         path,
@@ -218,6 +234,7 @@ fn write_table(
             ("outside", count(|tiles| tiles.outside)),
             ("blank", count(|tiles| tiles.blank)),
             ("width", Cells::Whole(vec![width as i64; planned.len()])),
+            ("seal", Cells::Text(seals)),
             ("status", Cells::Text(planned.iter().map(status).collect())),
             ("reason", Cells::Text(planned.iter().map(reason).collect())),
         ],
