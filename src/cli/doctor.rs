@@ -56,9 +56,9 @@ impl Arguments {
         print("level\tcheck\twhat was seen\twhat to do", &findings, self.json)?;
         let count = |level| findings.iter().filter(|finding| finding.level == level).count();
         let (warnings, errors) = (count(Level::Warning), count(Level::Error));
-        tracing::info!("doctor: {} checks, {warnings} warnings, {errors} errors", findings.len());
+        tracing::info!("doctor: {} checks; warnings: {warnings}, errors: {errors}", findings.len());
         if errors > 0 || self.strict && warnings > 0 {
-            bail!("doctor: {errors} errors, {warnings} warnings; see above");
+            bail!("doctor: errors: {errors}, warnings: {warnings}; see above");
         }
         Ok(())
     }

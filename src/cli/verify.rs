@@ -32,8 +32,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<()> {
-        let inputs =
-            Inputs { runs: self.runs, slides: self.slides, salt: self.pseudonymise, data: self.data, labels: self.labels };
+        let inputs = Inputs { runs: self.runs, slides: self.slides, salt: self.pseudonymise, data: self.data, labels: self.labels };
         let links = verify::links(&inputs)?;
         let mut lines = if self.json { String::new() } else { String::from("run\tlink\tstate\twhat was seen\n") };
         for link in &links {
@@ -42,12 +41,7 @@ impl Arguments {
         }
         std::io::stdout().write_all(lines.as_bytes())?;
         let count = |state| links.iter().filter(|link| link.state == state).count();
-        tracing::info!(
-            "verify: {} links ok, {} broken, {} not checked",
-            count(State::Ok),
-            count(State::Broken),
-            count(State::NotChecked)
-        );
+        tracing::info!("verify: {} links ok, {} broken, {} not checked", count(State::Ok), count(State::Broken), count(State::NotChecked));
         if let Some(first) = links.iter().find(|link| link.state == State::Broken) {
             bail!("the chain breaks first at {}, {}: {}", first.run, first.link, first.seen);
         }

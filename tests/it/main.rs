@@ -13,6 +13,7 @@ mod cifar;
 mod classic;
 mod cohort;
 mod data;
+mod doctor;
 mod encoders;
 mod exhibits;
 mod extract;

@@ -48,9 +48,11 @@ fn version(driver: &str, built_for: Option<i64>) -> Finding {
     let Some(cuda) = built_for.filter(|&version| version > 0) else { return ok("GPU driver", driver) };
     let seen = format!("{driver}; libtorch uses CUDA {}.{}", cuda / 1000, cuda % 1000 / 10);
     match OLDEST_DRIVERS.iter().find(|(major, _)| *major == cuda / 1000) {
-        Some((_, oldest)) if numbers(driver) < numbers(oldest) => {
-            error("GPU driver", format!("{seen}, which needs driver {oldest}"), "ask for a newer driver, or take a libtorch for an older CUDA")
-        }
+        Some((_, oldest)) if numbers(driver) < numbers(oldest) => error(
+            "GPU driver",
+            format!("{seen}, which needs driver {oldest}"),
+            "ask for a newer driver, or take a libtorch for an older CUDA",
+        ),
         _ => ok("GPU driver", seen),
     }
 }
@@ -86,8 +88,12 @@ fn chosen(value: Option<&str>, gpus: usize) -> Option<Finding> {
     Some(match (items.first(), items.iter().position(|item| wrong(&item))) {
         (None, _) => warning(VISIBLE, "it is empty: every GPU is hidden", "unset it where a GPU is wanted"),
         // CUDA stops reading at the first that it does not know.
-        (_, Some(0)) => warning(VISIBLE, format!("its first entry is no GPU of the {gpus} here: every GPU is hidden"), "correct or unset it"),
-        (_, Some(at)) => warning(VISIBLE, format!("its entry {} is no GPU of the {gpus} here: that and what follows is hidden", at + 1), "correct it"),
+        (_, Some(0)) => {
+            warning(VISIBLE, format!("its first entry is no GPU of the {gpus} here: every GPU is hidden"), "correct or unset it")
+        }
+        (_, Some(at)) => {
+            warning(VISIBLE, format!("its entry {} is no GPU of the {gpus} here: that and what follows is hidden", at + 1), "correct it")
+        }
         (Some(first), None) => ok(VISIBLE, format!("{} {}{}", items.len(), kind(first), if items.len() == 1 { "" } else { "s" })),
     })
 }
@@ -105,7 +111,8 @@ fn through_libtorch(driver: &Driver, half: bool) -> Finding {
         };
     }
     let seen = tch::Cuda::device_count();
-    let wrong: Vec<String> = (0..seen).filter_map(|index| Some(format!("cuda:{index}: {}", multiplies(Device::Cuda(index as usize)).err()?))).collect();
+    let wrong: Vec<String> =
+        (0..seen).filter_map(|index| Some(format!("cuda:{index}: {}", multiplies(Device::Cuda(index as usize)).err()?))).collect();
     match (seen, wrong.is_empty()) {
         (0, _) if driver.gpus.is_empty() => ok(CHECK, "none"),
         (0, _) => warning(CHECK, format!("none of {}", driver.gpus.len()), format!("check the driver and {VISIBLE}")),

@@ -43,7 +43,7 @@ fn classes(cohort: &Cohort) -> Finding {
     });
     let counts: Vec<_> = counts.collect();
     let words: Vec<String> = counts.iter().map(|(name, slides, of)| format!("{name} {slides} of {of}")).collect();
-    let seen = format!("{} slides of {} patients: {}", cohort.slides.len(), all.len(), listing(&words, ", "));
+    let seen = format!("{} slides of {} patients; each class's: {}", cohort.slides.len(), all.len(), listing(&words, ", "));
     if counts.iter().any(|(_, slides, _)| *slides == 0) {
         return error(TABLE, seen, "a class without a slide: take it out of cohort.classes, or correct cohort.label-map");
     }

@@ -54,7 +54,9 @@ fn openslide() -> Finding {
     let seen = slides::openslide_version().unwrap_or_else(|| "of unknown version".to_owned());
     match in_scratch(reads_a_slide) {
         Ok(()) => ok("OpenSlide", seen),
-        Err(wrong) => error("OpenSlide", format!("{seen}; {}", one_line(&wrong)), "install OpenSlide 4.0 or newer, and give TMPDIR some space"),
+        Err(wrong) => {
+            error("OpenSlide", format!("{seen}; {}", one_line(&wrong)), "install OpenSlide 4.0 or newer, and give TMPDIR some space")
+        }
     }
 }
 

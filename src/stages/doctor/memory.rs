@@ -50,9 +50,11 @@ fn limits() -> Finding {
     let (files, address, size) = (soft(libc::RLIMIT_NOFILE), soft(libc::RLIMIT_AS), soft(libc::RLIMIT_FSIZE));
     let seen = files.map_or("open files without limit".to_owned(), |files| format!("{files} open files"));
     match (address, size) {
-        (Some(address), _) => {
-            warning(CHECK, format!("{seen}; {} of addresses (ulimit -v)", bytes(address)), "libtorch maps more than it uses: lift it, or limit memory by control groups")
-        }
+        (Some(address), _) => warning(
+            CHECK,
+            format!("{seen}; {} of addresses (ulimit -v)", bytes(address)),
+            "libtorch maps more than it uses: lift it, or limit memory by control groups",
+        ),
         (_, Some(size)) => warning(CHECK, format!("{seen}; files of {} at most (ulimit -f)", bytes(size)), "bags may be larger: lift it"),
         _ if files.is_some_and(|files| files < FILES) => warning(CHECK, seen, format!("raise it: ulimit -n {FILES}")),
         _ => ok(CHECK, seen),

@@ -92,16 +92,8 @@ struct Patient<'a> {
 type Check = fn(&Patient) -> Vec<Finding>;
 
 /// Every group of checks, in the order of the report. A group that was not asked for finds nothing.
-const CHECKS: [Check; 8] = [
-    libraries::check,
-    gpu::check,
-    processors::check,
-    memory::check,
-    weights::check,
-    slides::check,
-    labels::check,
-    output::check,
-];
+const CHECKS: [Check; 8] =
+    [libraries::check, gpu::check, processors::check, memory::check, weights::check, slides::check, labels::check, output::check];
 
 /// Every finding of every check.
 pub fn examine(asked: &Asked) -> Vec<Finding> {

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::slides::Slides;
@@ -28,12 +28,22 @@ const LOCKING: &str = "HDF5_USE_FILE_LOCKING";
 
 pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let Some(out) = &patient.asked.out else { return Vec::new() };
-    let (folder, there) = nearest(out);
-    let name = if there { "it is there" } else { "it will be made" };
+    // The folder itself where it is there, else the nearest above it that is.
+    let folder = out.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return vec![error("output folder", "a file is in its way", "remove it, or choose another --out")];
+    }
+    let name = if folder == out { "it is there" } else { "it will be made" };
     // Removed with all that is in it, whatever happens between.
-    let probe = match tempfile::Builder::new().prefix(".wsi-doctor-").tempdir_in(&folder) {
+    let probe = match tempfile::Builder::new().prefix(".wsi-doctor-").tempdir_in(folder) {
         Ok(probe) => probe,
-        Err(wrong) => return vec![error("output folder", format!("cannot be written: {}", words(&wrong)), "check permissions and quota, or choose another --out")],
+        Err(wrong) => {
+            return vec![error(
+                "output folder",
+                format!("cannot be written: {}", words(&wrong)),
+                "check permissions and quota, or choose another --out",
+            )];
+        }
     };
     let mut findings = Vec::new();
     match Volume::of(probe.path()) {
@@ -43,20 +53,22 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
         }
         Err(wrong) => findings.push(warning("file system", words(&wrong), "its kind and its space are not known")),
     }
-    findings.extend([whole_files(probe.path()), exclusive(probe.path()), locks(probe.path()), hdf5(probe.path()), names(probe.path()), clock(probe.path())]);
+    findings.extend([
+        whole_files(probe.path()),
+        exclusive(probe.path()),
+        locks(probe.path()),
+        hdf5(probe.path()),
+        names(probe.path()),
+        clock(probe.path()),
+    ]);
     if let Err(wrong) = probe.close() {
-        findings.push(warning("output folder", format!("what was tried cannot be removed: {}", words(&wrong)), "remove the folder .wsi-doctor-… by hand"));
+        findings.push(warning(
+            "output folder",
+            format!("what was tried cannot be removed: {}", words(&wrong)),
+            "remove the folder .wsi-doctor-… by hand",
+        ));
     }
     findings
-}
-
-/// The folder itself where it is there, else the nearest above it that is.
-fn nearest(out: &Path) -> (PathBuf, bool) {
-    if out.is_dir() {
-        return (out.to_owned(), true);
-    }
-    let above = out.ancestors().skip(1).find(|folder| folder.is_dir());
-    (above.unwrap_or(Path::new(".")).to_owned(), false)
 }
 
 /// The system's words without a path.
@@ -161,8 +173,14 @@ fn locks(folder: &Path) -> Finding {
     };
     match work() {
         Ok(true) => ok(CHECK, "flock works"),
-        Ok(false) => warning(CHECK, "flock is granted to two at once", format!("it protects nothing here; {LOCKING}=FALSE saves the calls")),
-        Err(wrong) => warning(CHECK, format!("flock is refused: {}", words(&wrong)), format!("set {LOCKING}=FALSE for every program that opens bags here")),
+        Ok(false) => {
+            warning(CHECK, "flock is granted to two at once", format!("it protects nothing here; {LOCKING}=FALSE saves the calls"))
+        }
+        Err(wrong) => warning(
+            CHECK,
+            format!("flock is refused: {}", words(&wrong)),
+            format!("set {LOCKING}=FALSE for every program that opens bags here"),
+        ),
     }
 }
 
@@ -193,9 +211,19 @@ fn names(folder: &Path) -> Finding {
         (Ok(capitals), Ok(accents)) => {
             let what = [(capitals, "capitals"), (accents, "the spelling of accents")].into_iter().filter(|(alike, _)| *alike);
             let what: Vec<&str> = what.map(|(_, what)| what).collect();
-            warning(CHECK, format!("{} do not count", what.join(" and ")), "slides whose ids differ in nothing else would overwrite each other")
+            warning(
+                CHECK,
+                format!("{} do not count", what.join(" and ")),
+                "slides whose ids differ in nothing else would overwrite each other",
+            )
         }
     }
+}
+
+/// Seconds by which a time lies before the first or behind the last.
+fn outside(time: SystemTime, first: SystemTime, last: SystemTime) -> f64 {
+    let later = |one: SystemTime, other: SystemTime| one.duration_since(other).map_or(0.0, |time| time.as_secs_f64());
+    later(first, time).max(later(time, last))
 }
 
 /// The clock of the machine that keeps the files against the one here.
@@ -207,13 +235,27 @@ fn clock(folder: &Path) -> Finding {
         std::fs::write(&path, "now")?;
         let there = path.metadata()?.modified()?;
         let after = SystemTime::now();
-        // Between the two it is right; else the distance to the nearer.
-        let apart = |one: SystemTime, other: SystemTime| one.duration_since(other).map_or(0.0, |time| time.as_secs_f64());
-        Ok(apart(before, there).max(apart(there, after)))
+        Ok(outside(there, before, after))
     };
     match work() {
-        Ok(apart) if apart > SKEW_SECONDS => warning(CHECK, format!("the file server's differs by {apart:.0} s"), "ask for both to be set by NTP"),
+        Ok(apart) if apart > SKEW_SECONDS => {
+            warning(CHECK, format!("the file server's differs by {apart:.0} s"), "ask for both to be set by NTP")
+        }
         Ok(apart) => ok(CHECK, format!("the file system's is within {:.0} s", apart.ceil().max(1.0))),
         Err(wrong) => warning(CHECK, words(&wrong), "not compared"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_goes_wrong_either_way_is_seen() {
+        let second = |count| SystemTime::UNIX_EPOCH + Duration::from_secs(count);
+        let apart = [99, 100, 101, 102, 140].map(|time| outside(second(time), second(100), second(102)));
+        assert_eq!(apart, [1.0, 0.0, 0.0, 0.0, 38.0]);
     }
 }

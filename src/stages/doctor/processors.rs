@@ -54,8 +54,10 @@ fn threads(granted: u64) -> Finding {
     const CHECK: &str = "thread variables";
     let counts: Vec<(&str, u64)> = COUNTS.into_iter().filter_map(|name| Some((name, number(name)?))).collect();
     // What it is set to may be a list of processors, or `false`.
-    let pins: Vec<&str> = PINS.into_iter().filter(|name| variable(name).is_some_and(|value| !value.eq_ignore_ascii_case("false"))).collect();
-    let seen: Vec<String> = counts.iter().map(|(name, count)| format!("{name}={count}")).chain(pins.iter().map(|&name| name.to_owned())).collect();
+    let pins: Vec<&str> =
+        PINS.into_iter().filter(|name| variable(name).is_some_and(|value| !value.eq_ignore_ascii_case("false"))).collect();
+    let seen: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{name}={count}")).chain(pins.iter().map(|&name| name.to_owned())).collect();
     let seen = if seen.is_empty() { "none is set".to_owned() } else { seen.join(", ") };
     let too_many = counts.iter().any(|(_, count)| *count > granted);
     match (pins.is_empty(), too_many) {

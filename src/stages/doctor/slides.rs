@@ -87,7 +87,11 @@ fn files(list: &[Looked]) -> Finding {
     let size = bytes(list.iter().map(|slide| slide.bytes).sum());
     let vendors = counted(list.iter().filter_map(|slide| Some(slide.opened.as_ref().ok()?.geometry.vendor.clone())));
     let seen = format!("{} of {} open, {size}: {vendors}", list.len() - wrong.len(), list.len());
-    if wrong.is_empty() { ok("slides", seen) } else { error("slides", format!("{seen}; {}", listing(&wrong, "; ")), "copy or export them again") }
+    if wrong.is_empty() {
+        ok("slides", seen)
+    } else {
+        error("slides", format!("{seen}; {}", listing(&wrong, "; ")), "copy or export them again")
+    }
 }
 
 /// Each value and how often it occurs, the most frequent first.
@@ -113,7 +117,11 @@ fn sizes(slides: &Slides, settings: &TileSettings) -> Finding {
     if odd.is_empty() {
         return ok("pixel sizes", seen);
     }
-    warning("pixel sizes", format!("{seen}; no microscope's: {}", listing(&odd, ", ")), "look at how they were exported; a table's column mpp does not overrule them")
+    warning(
+        "pixel sizes",
+        format!("{seen}; no microscope's: {}", listing(&odd, ", ")),
+        "look at how they were exported; a table's column mpp does not overrule them",
+    )
 }
 
 /// Whether the settings fit each slide: pixel size known, square, fine enough.
@@ -138,7 +146,11 @@ fn pyramids(slides: &Slides) -> Finding {
     if flat.is_empty() {
         return ok("pyramids", seen);
     }
-    warning("pyramids", format!("{seen}; large and of one level: {}", listing(&flat, ", ")), "they are tiled, slowly: export them as pyramids")
+    warning(
+        "pyramids",
+        format!("{seen}; large and of one level: {}", listing(&flat, ", ")),
+        "they are tiled, slowly: export them as pyramids",
+    )
 }
 
 fn readers(slides: &Slides) -> Finding {
@@ -161,13 +173,25 @@ fn names(list: &[Looked]) -> Finding {
     let marked: Vec<&str> = list.iter().map(|slide| slide.file.id.as_str()).filter(|id| marked(id)).collect();
     let risky = list.iter().filter(|slide| name_risk(&slide.file.id).is_some()).count();
     if !alike.is_empty() {
-        return warning(CHECK, format!("the same but for capitals: {}", listing(&alike, "; ")), "rename one of each: some file systems take them for one");
+        return warning(
+            CHECK,
+            format!("the same but for capitals: {}", listing(&alike, "; ")),
+            "rename one of each: some file systems take them for one",
+        );
     }
     if !marked.is_empty() {
-        return warning(CHECK, format!("letters and marks apart: {}", listing(&marked, ", ")), "rename them, or labels written elsewhere will not match");
+        return warning(
+            CHECK,
+            format!("letters and marks apart: {}", listing(&marked, ", ")),
+            "rename them, or labels written elsewhere will not match",
+        );
     }
     if risky > 0 {
-        return warning(CHECK, format!("{risky} look like a patient's number or name"), "`wsi doctor --phi` lists them, --pseudonymise hides them");
+        return warning(
+            CHECK,
+            format!("{risky} look like a patient's number or name"),
+            "`wsi doctor --phi` lists them, --pseudonymise hides them",
+        );
     }
     ok(CHECK, format!("{}, each once", list.len()))
 }

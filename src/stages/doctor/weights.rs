@@ -11,7 +11,9 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let spec = &patient.asked.config.extract.encoder;
     let path = match frozen::weight_file(spec, patient.asked.weights.as_deref()) {
         Ok(path) if path.is_file() => path,
-        _ if !patient.asked.encoder => return vec![ok(CHECK, format!("none of {}, the default encoder; name yours with --encoder", spec.name))],
+        _ if !patient.asked.encoder => {
+            return vec![ok(CHECK, format!("none of {}, the default encoder; name yours with --encoder", spec.name))];
+        }
         Ok(_) => return vec![error(CHECK, "the weight file is not there", "check its name")],
         Err(_) => {
             let advice = format!("get them from {}, then `wsi weights import FILE --encoder {}`", spec.weights.source, spec.name);

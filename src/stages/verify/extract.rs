@@ -135,7 +135,5 @@ fn features(run: &Run, rows: &[Row]) -> Outcome {
     let faults = checked.iter().filter_map(|(id, outcome)| Some(format!("{id}: {}", one_line(outcome.as_ref().err()?))));
     let old = done.iter().any(|row| row.seal.is_empty());
     let extent = if old { "; of their headers an older version recorded no digest" } else { "" };
-    whole(&faults.collect::<Vec<_>>(), || {
-        format!("{} bags, {} tiles{extent}", done.len(), checked.values().flatten().sum::<usize>())
-    })
+    whole(&faults.collect::<Vec<_>>(), || format!("{} bags, {} tiles{extent}", done.len(), checked.values().flatten().sum::<usize>()))
 }
