@@ -9,6 +9,9 @@ const CHECK: &str = "weights";
 
 pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let spec = &patient.asked.config.extract.encoder;
+    if patient.asked.config.extract.random_weights {
+        return vec![ok(CHECK, format!("random ones of {}, as asked", spec.name))];
+    }
     let path = match frozen::weight_file(spec, patient.asked.weights.as_deref()) {
         Ok(path) if path.is_file() => path,
         _ if !patient.asked.encoder => {
@@ -35,7 +38,8 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let seen = format!("{}, sha256 {sha256}; licence: {licence}", spec.name);
     let published = spec.weights.sha256.to_ascii_lowercase();
     let of_file = metadata.source == spec.weights.file && !published.is_empty();
-    vec![if metadata.tensors_sha256.is_empty() {
+    // A checkpoint of `wsi train` on images is used as it is.
+    vec![if metadata.tensors_sha256.is_empty() && patient.asked.weights.is_none() {
         warning(CHECK, format!("{seen}; no digest of its tensors was recorded"), "import them with `wsi weights import`")
     } else if of_file && !metadata.source_sha256.starts_with(&published) {
         warning(CHECK, format!("{seen}; made from another {} than the published one", metadata.source), "import the published file")
