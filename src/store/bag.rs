@@ -223,7 +223,7 @@ fn write_numbers(path: &Path, plan: &Plan, numbers: Numbers, width: usize, origi
         status: seen.map(|seen| StatusCounts::of(&seen.status)),
         coords_digest: coords::digest(&with_features),
         features_digest,
-        rest_digest: Some(rest_digest(single, &status, &quality)),
+        rest_digest: Some(rest_digest(single, &status, quality)),
     };
     let header = text(&serde_json::to_string(&header)?)?;
     files::write_whole(path, |temporary| {

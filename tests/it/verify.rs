@@ -23,15 +23,14 @@ struct Chain {
 impl Chain {
     fn new() -> Self {
         let chain = Self { folder: tempfile::tempdir().unwrap() };
-        let at = |name: &str| chain.path(name);
-        succeeded(&wsi(["synth", "--slides-per-class", "4", "--out", text(&at("cohort"))]));
-        let slides = at("cohort/slides");
-        succeeded(&wsi(["tile", "--slides", text(&slides), "--out", text(&at("runs/tiles"))]));
+        let [cohort, slides, labels, tiles, bags, model] =
+            ["cohort", "cohort/slides", "cohort/labels.csv", "runs/tiles", "runs/bags", "runs/model"].map(|name| chain.path(name));
+        succeeded(&wsi(["synth", "--slides-per-class", "4", "--out", text(&cohort)]));
+        succeeded(&wsi(["tile", "--slides", text(&slides), "--out", text(&tiles)]));
         let random = ["--encoder", "resnet18", "--random-weights", "--device", "cpu"];
-        let extract = ["extract", "--slides", text(&slides), "--tiles", text(&at("runs/tiles")), "--out", text(&at("runs/bags"))];
+        let extract = ["extract", "--slides", text(&slides), "--tiles", text(&tiles), "--out", text(&bags)];
         succeeded(&wsi([&extract[..], &random].concat()));
-        let labels = at("cohort/labels.csv");
-        let train = ["train", "--data", text(&at("runs/bags")), "--labels", text(&labels), "--out", text(&at("runs/model"))];
+        let train = ["train", "--data", text(&bags), "--labels", text(&labels), "--out", text(&model)];
         let short = ["split.folds=2", "split.validation=0.0", "probe.resamples=100"].map(|setting| ["--set", setting]);
         succeeded(&wsi([&train[..], &["--epochs", "1", "--device", "cpu"], short.as_flattened()].concat()));
         chain

@@ -79,13 +79,13 @@ fn gpus(driver: &Driver) -> Finding {
 /// What the variable chooses: numbers, GPUs by their ids, instances by theirs.
 fn chosen(value: Option<&str>, gpus: usize) -> Option<Finding> {
     let value = value?.trim();
-    let wrong = |item: &&str| match item.parse::<i64>() {
+    let wrong = |item: &str| match item.parse::<i64>() {
         Ok(index) => index < 0 || index >= gpus as i64,
         Err(_) => !item.starts_with("GPU-") && !item.starts_with("MIG-"),
     };
     let items: Vec<&str> = value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
     let kind = |item: &&str| if item.starts_with("MIG-") { "instance" } else { "GPU" };
-    Some(match (items.first(), items.iter().position(|item| wrong(&item))) {
+    Some(match (items.first(), items.iter().position(|&item| wrong(item))) {
         (None, _) => warning(VISIBLE, "it is empty: every GPU is hidden", "unset it where a GPU is wanted"),
         // CUDA stops reading at the first that it does not know.
         (_, Some(0)) => {

@@ -1,6 +1,6 @@
 //! Features and labels → checkpoint.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -50,7 +50,7 @@ fn features(run: &Run, bags: &Run) -> Outcome {
 }
 
 /// Slides that were trained or tested on, in the data set's order.
-fn used(path: &PathBuf) -> Result<Vec<String>> {
+fn used(path: &Path) -> Result<Vec<String>> {
     let frame = table::read(path)?;
     let rows = table::text(&frame, "slide_id", path)?.into_iter().zip(table::text(&frame, "status", path)?);
     Ok(rows.filter(|(_, status)| status == Status::Used.name()).map(|(id, _)| id).collect())
