@@ -24,6 +24,7 @@ mod run;
 mod synth;
 mod tile;
 mod train;
+mod verify;
 mod weights;
 
 /// Whole slides in, trustworthy numbers out.
@@ -56,8 +57,10 @@ enum Verb {
     Synth(synth::Arguments),
     /// Show, check and convert bags of this and other programs
     Bags(bags::Arguments),
-    /// Look for trouble before it happens: names and numbers of patients in slide files
+    /// Look for trouble before it happens: machine, libraries, slides, labels, weights, output folder; patients' names in slide files
     Doctor(doctor::Arguments),
+    /// Recompute the digests from slides to predictions and name the first that does not hold
+    Verify(verify::Arguments),
     /// Put pseudonyms into a table of labels
     Pseudonymise(pseudonymise::Arguments),
     /// Print every setting, resolved
@@ -85,6 +88,7 @@ impl Cli {
             Verb::Synth(arguments) => arguments.run(),
             Verb::Bags(arguments) => arguments.run(),
             Verb::Doctor(arguments) => arguments.run(),
+            Verb::Verify(arguments) => arguments.run(),
             Verb::Pseudonymise(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
             Verb::GpuCheck(arguments) => arguments.run(),

@@ -72,7 +72,12 @@ impl Arguments {
         let ranks = place.as_ref().map_or_else(|| Ok(Ranks::alone()), Ranks::join)?;
         let Some(summary) = train::run_with(&ranks, &config, &data, &self.out, &machine)? else { return Ok(()) };
         let summary = stages::complete(summary)?;
-        tracing::info!("train: {} in {:.1} s; {}", self.out.display(), summary.seconds, summary.figures);
+        let mut figures = summary.figures;
+        // Digests are for `wsi verify`.
+        if let Some(figures) = figures.as_object_mut() {
+            figures.retain(|name, _| !["bags", "outputs"].contains(&name.as_str()));
+        }
+        tracing::info!("train: {} in {:.1} s; {figures}", self.out.display(), summary.seconds);
         if self.no_probe {
             return Ok(());
         }

@@ -30,16 +30,14 @@ pub fn parse(name: &str) -> Result<Device> {
     }
 }
 
-/// A binary linked against the CPU half of libtorch finds the CUDA half only once it is loaded into the process.
-fn load_cuda() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
+/// A binary linked against the CPU half of libtorch finds the CUDA half only once it is loaded into the process. Whether there is one.
+pub fn load_cuda() -> bool {
+    static LOADED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *LOADED.get_or_init(|| {
         use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
         // SAFETY: libtorch_cuda.so only registers its kernels when it is loaded; no symbol of it is used from here.
-        if let Ok(library) = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) } {
-            std::mem::forget(library);
-        }
-    });
+        unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) }.map(std::mem::forget).is_ok()
+    })
 }
 
 /// The name that `parse` would read back.

@@ -9,6 +9,23 @@ pub fn free() -> Option<u64> {
     group_folders(&groups).iter().filter_map(|folder| left_in(folder)).chain(left_on_machine()).min()
 }
 
+/// Bytes of the machine.
+pub fn machine() -> Option<u64> {
+    Some(field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")? << 10)
+}
+
+/// The smallest limit of the control groups around the process, bytes; `None` where none sets one.
+pub fn limit() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    // Version 1 writes a number near 2^63 where there is no limit.
+    group_folders(&groups).iter().filter_map(|folder| limit_of(folder)).filter(|&bytes| bytes < 1 << 60).min()
+}
+
+fn limit_of(folder: &Path) -> Option<u64> {
+    let number = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+    number("memory.max").or_else(|| number("memory.limit_in_bytes"))
+}
+
 fn left_on_machine() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     Some(field(&text, "MemAvailable:")? << 10)
@@ -33,7 +50,7 @@ fn group_folders(groups: &str) -> Vec<PathBuf> {
 fn left_in(folder: &Path) -> Option<u64> {
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
     let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
-    let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
+    let limit = limit_of(folder)?;
     let used = number("memory.current").or_else(|| number("memory.usage_in_bytes")).unwrap_or(0);
     let counts = text("memory.stat").unwrap_or_default();
     let given_up = field(&counts, "total_inactive_file").or_else(|| field(&counts, "inactive_file")).unwrap_or(0);

@@ -47,4 +47,9 @@ impl StatusCounts {
             blank: count(TileStatus::Blank),
         }
     }
+
+    /// Tiles of the plan.
+    pub fn total(self) -> usize {
+        self.ok + self.unreadable + self.outside + self.blank
+    }
 }

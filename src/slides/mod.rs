@@ -126,6 +126,11 @@ pub fn privacy_risks(path: &Path) -> Result<Vec<Risk>> {
     Ok(privacy::risks(&openslide::inventory(path)?))
 }
 
+/// Version of the OpenSlide library that is loaded; `None` where it does not tell.
+pub fn openslide_version() -> Option<String> {
+    openslide::version()
+}
+
 /// How a slide is called in messages: its file name, never its path, which may name a person or a machine.
 fn display_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())

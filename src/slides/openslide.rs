@@ -106,6 +106,10 @@ impl Slide for OpenSlideReader {
     }
 }
 
+pub(super) fn version() -> Option<String> {
+    OpenSlide::version().ok()
+}
+
 /// What a slide file carries beside its pixels.
 pub(super) struct Inventory {
     /// Names of tags and the lengths of their values in characters.

@@ -62,6 +62,17 @@ impl Data {
         Ok([labels, leaks::check(&config.leaks, dataset, split, &identities)?].concat())
     }
 
+    /// One digest of all that the bags of `dataset` hold; `None` for other data, and where another program wrote a bag.
+    ///
+    /// # Errors
+    /// A bag that cannot be read.
+    pub fn seal(&self, config: &Config, dataset: &dyn Dataset) -> Result<Option<String>> {
+        if config.train.data != DataKind::Bags {
+            return Ok(None);
+        }
+        bag::seal_of_all(&bag::folder(&self.data), dataset.ids())
+    }
+
     /// Digest of each input by its role.
     ///
     /// # Errors

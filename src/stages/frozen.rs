@@ -130,7 +130,7 @@ fn random(config: &Config) -> String {
     format!("random, seed {}", config.seed)
 }
 
-fn weight_file(encoder: &EncoderSpec, given: Option<&Path>) -> Result<PathBuf> {
+pub(super) fn weight_file(encoder: &EncoderSpec, given: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = given {
         return Ok(path.to_owned());
     }

@@ -16,6 +16,7 @@ mod selection;
 pub mod synth;
 pub mod tile;
 pub mod train;
+pub mod verify;
 mod watch;
 pub mod weights;
 mod worklist;

@@ -19,13 +19,16 @@ use crate::metrics::bootstrap::Bootstrap;
 use crate::metrics::classification::{Decisions, LabelSet, argmax};
 use crate::metrics::information::{Gamma, concentration};
 use crate::metrics::panel::{Scored, panel};
-use crate::probes::Checkpoint;
 use crate::probes::decide::{Decided, Judging, decide};
+<<<<<<< HEAD
 use crate::store::leases::Leases;
+=======
+use crate::probes::{Checkpoint, linear};
+>>>>>>> doctor
 use crate::store::predictions::{self, Prediction, Predictions};
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::scores::{Decision, DecisionScores, Figure, Information, SCHEMA, ScoreFile};
-use crate::store::{files, scores};
+use crate::store::{digest, files, scores};
 
 /// Paths of a probing call.
 #[derive(Debug, Clone)]
@@ -44,11 +47,11 @@ pub struct Inputs {
 /// The train folder is no finished run.
 pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
     let train = run::finished(&inputs.train, "train")?;
-    Ok(Recipe {
-        stage: "probe".into(),
-        settings: json!({"probe": config.probe}),
-        inputs: BTreeMap::from([("train".to_owned(), train.digest)]),
-    })
+    Ok(recipe_from(config, BTreeMap::from([("train".to_owned(), train.digest)])))
+}
+
+pub(super) fn recipe_from(config: &Config, inputs: BTreeMap<String, String>) -> Recipe {
+    Recipe { stage: "probe".into(), settings: json!({"probe": config.probe}), inputs }
 }
 
 /// Probes into `out`. Only `[probe]` of `config` counts; everything else is read from the train run.
@@ -156,9 +159,19 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         decisions,
     };
     scores.write(&run.folder)?;
+<<<<<<< HEAD
     let summary = run.finish(json!({"macro_f1": scores.macro_f1, "macro_auc": scores.macro_auc}), Default::default())?;
     leases.close()?;
     Ok(summary)
+=======
+    let figures = json!({
+        "macro_f1": scores.macro_f1,
+        "macro_auc": scores.macro_auc,
+        "checkpoint": digest::file(&weights)?,
+        "outputs": digest::outputs(&run.folder, &[predictions::FILE, scores::FILE, linear::FILE])?,
+    });
+    run.finish(figures, Default::default())
+>>>>>>> doctor
 }
 
 /// # Errors

@@ -200,7 +200,11 @@ fn recipe_for(config: &Config, inputs: &Inputs, slides: &[Listed]) -> Result<Rec
             })?,
         );
     }
-    Ok(Recipe { stage: "tile".into(), settings: json!({ "tile": config.tile }), inputs: digests })
+    Ok(recipe_from(config, digests))
+}
+
+pub(super) fn recipe_from(config: &Config, inputs: BTreeMap<String, String>) -> Recipe {
+    Recipe { stage: "tile".into(), settings: json!({ "tile": config.tile }), inputs }
 }
 
 /// Tiles one slide, unless its coordinates are there already: they are written last.
@@ -279,6 +283,7 @@ fn write_table(path: &Path, slides: &[Listed], outcomes: &[Result<Plan>]) -> Res
             ("residual", planned(&|plan| format!("{:.6}", plan.window.residual))),
             ("tiles", planned(&|plan| plan.coords.len().to_string())),
             ("coords_digest", planned(&coords::digest)),
+            ("seal", planned(&|plan| coords::seal(plan).unwrap_or_default())),
             ("status", Cells::Text(outcomes.iter().map(status).collect())),
             (
                 "reason",

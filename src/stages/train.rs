@@ -1,5 +1,6 @@
 //! `wsi train`: a dataset, a split and a loss become checkpoints, a history and the split's file.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,11 +23,14 @@ use crate::learn::{Learner, Training, checkpoint};
 use crate::render::training_curves;
 use crate::store::leases::Leases;
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
-use crate::store::{files, history, tensors};
+use crate::store::{digest, files, history, tensors};
 use crate::torch::gpu;
 
 /// A killed run repeats at most about this long; `WSI_SAVE_EVERY` (seconds) changes it. A matter of the machine, not of the result.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
+
+/// What a run records the digests of.
+const OUTPUTS: [&str; 5] = [checkpoint::LAST, checkpoint::BEST, "split.csv", cohort::FILE, history::FILE];
 
 pub(super) fn save_every() -> Result<Duration> {
     let Ok(text) = std::env::var("WSI_SAVE_EVERY") else { return Ok(SAVE_EVERY) };
@@ -47,11 +51,13 @@ fn what_is_left(folder: &Path) -> String {
 /// # Errors
 /// Inputs that cannot be read.
 pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
-    Ok(Recipe {
-        stage: "train".into(),
-        settings: json!({"seed": config.seed, "cohort": config.cohort, "split": config.split, "leaks": config.leaks, "train": config.train}),
-        inputs: inputs.digests(config)?,
-    })
+    Ok(recipe_from(config, inputs.digests(config)?))
+}
+
+pub(super) fn recipe_from(config: &Config, inputs: BTreeMap<String, String>) -> Recipe {
+    let settings =
+        json!({"seed": config.seed, "cohort": config.cohort, "split": config.split, "leaks": config.leaks, "train": config.train});
+    Recipe { stage: "train".into(), settings, inputs }
 }
 
 /// Trains into `out`, or continues what is there. Where another process is at it, waits for that one's end, and goes on if it ended early.
@@ -270,6 +276,8 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
         "epoch_seconds": stopwatch.epochs,
         "peak_memory": usage::peak_memory().filter(|_| own_peak),
         "peak_gpu_memory": gpu::peak_memory(machine.device),
+        "bags": inputs.seal(config, dataset.as_ref())?,
+        "outputs": digest::outputs(&run.folder, &OUTPUTS)?,
     });
     let summary = run.finish(figures, Default::default())?;
     leases.close()?;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use half::f16;
 use hdf5::types::{FloatSize, TypeDescriptor, VarLenUnicode};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::values::Values;
@@ -59,6 +60,8 @@ pub struct Seen {
     pub quality: Vec<[f16; QUALITY.len()]>,
 }
 
+const STATUS: &str = "tile_status";
+
 /// Columns of the dataset `quality`.
 pub const QUALITY: [&str; 5] = ["tissue", "blur", "pen", "whiteness", "darkness"];
 
@@ -101,8 +104,12 @@ pub struct Header {
     pub status: Option<StatusCounts>,
     /// sha256 of the bag's coordinates; that of the coordinates file where every tile was read.
     pub coords_digest: String,
-    /// sha256 of the features' bytes.
+    /// sha256 of the features' bytes, as half precision.
     pub features_digest: String,
+    /// sha256 of everything else: features in single precision as they are stored, then `tile_status` and `quality`; `None` in bags of
+    /// before it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_digest: Option<String>,
 }
 
 /// What is wrong with a bag that can be opened.
@@ -186,12 +193,18 @@ fn write_numbers(path: &Path, plan: &Plan, numbers: Numbers, width: usize, origi
         None => plan.clone(),
     };
     let tiles = with_features.coords.len();
-    let quality = seen.map_or(tiles, |seen| seen.quality.len());
+    let qualities = seen.map_or(tiles, |seen| seen.quality.len());
     ensure!(
-        count == tiles * width && quality == tiles,
-        "slide '{}': {count} numbers and {quality} qualities for {tiles} tiles of {width} features",
+        count == tiles * width && qualities == tiles,
+        "slide '{}': {count} numbers and {qualities} qualities for {tiles} tiles of {width} features",
         plan.slide_id
     );
+    let single = match numbers {
+        Numbers::Single(values) => values,
+        Numbers::Half(_) => &[],
+    };
+    let status: Vec<u8> = seen.iter().flat_map(|seen| &seen.status).map(|&status| status as u8).collect();
+    let quality = seen.map_or(&[][..], |seen| seen.quality.as_flattened());
     let header = Header {
         schema: SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -210,6 +223,7 @@ fn write_numbers(path: &Path, plan: &Plan, numbers: Numbers, width: usize, origi
         status: seen.map(|seen| StatusCounts::of(&seen.status)),
         coords_digest: coords::digest(&with_features),
         features_digest,
+        rest_digest: Some(rest_digest(single, &status, quality)),
     };
     let header = text(&serde_json::to_string(&header)?)?;
     files::write_whole(path, |temporary| {
@@ -223,8 +237,8 @@ fn write_numbers(path: &Path, plan: &Plan, numbers: Numbers, width: usize, origi
             dataset.new_attr::<VarLenUnicode>().create(name)?.write_scalar(&text(value)?)?;
         }
         coords::write_coords(&file, &with_features)?;
-        if let Some(seen) = seen {
-            write_seen(&file, seen)?;
+        if seen.is_some() {
+            write_seen(&file, &status, quality)?;
         }
         Ok(file.close()?)
     })
@@ -244,13 +258,12 @@ fn kept(plan: &Plan, status: &[TileStatus]) -> Result<Plan> {
     Ok(Plan { coords, tissue, ..plan.clone() })
 }
 
-fn write_seen(file: &hdf5::File, seen: &Seen) -> Result<()> {
-    let status: Vec<u8> = seen.status.iter().map(|&status| status as u8).collect();
-    file.new_dataset::<u8>().shape(status.len()).obj_track_times(false).create("tile_status")?.write_raw(&status)?;
-    let shape = (seen.quality.len(), QUALITY.len());
-    let quality = file.new_dataset::<f16>().shape(shape).obj_track_times(false).create("quality")?;
-    quality.write_raw(seen.quality.as_flattened())?;
-    Ok(quality.new_attr::<VarLenUnicode>().create("columns")?.write_scalar(&text(&QUALITY.join(","))?)?)
+fn write_seen(file: &hdf5::File, status: &[u8], quality: &[f16]) -> Result<()> {
+    file.new_dataset::<u8>().shape(status.len()).obj_track_times(false).create(STATUS)?.write_raw(status)?;
+    let shape = (quality.len() / QUALITY.len(), QUALITY.len());
+    let dataset = file.new_dataset::<f16>().shape(shape).obj_track_times(false).create("quality")?;
+    dataset.write_raw(quality)?;
+    Ok(dataset.new_attr::<VarLenUnicode>().create("columns")?.write_scalar(&text(&QUALITY.join(","))?)?)
 }
 
 /// Reads a bag and checks that it is the one that was written.
@@ -290,6 +303,7 @@ pub fn read_features(path: &Path) -> Result<Features> {
 /// # Errors
 /// As [`read_features`].
 pub fn read_single(path: &Path) -> Result<Option<Vec<f32>>> {
+<<<<<<< HEAD
     let read = || -> Result<_> {
         let file = locking::open(path)?;
         let (dataset, (tiles, width)) = shape(&file)?;
@@ -297,6 +311,15 @@ pub fn read_single(path: &Path) -> Result<Option<Vec<f32>>> {
         Ok(if single && tiles * width > 0 { Some(dataset.read_raw::<f32>()?) } else { None })
     };
     read().with_context(|| refusal(path))
+=======
+    hdf5::File::open(path).map_err(Into::into).and_then(|file| single(&file)).with_context(|| refusal(path))
+}
+
+fn single(file: &hdf5::File) -> Result<Option<Vec<f32>>> {
+    let (dataset, (tiles, width)) = shape(file)?;
+    let single = dataset.dtype()?.to_descriptor()? == TypeDescriptor::Float(FloatSize::U4);
+    Ok(if single && tiles * width > 0 { Some(dataset.read_raw::<f32>()?) } else { None })
+>>>>>>> doctor
 }
 
 /// Reads the features of the tiles that the filter keeps.
@@ -378,6 +401,50 @@ pub fn read_header(path: &Path) -> Result<Option<Header>> {
     locking::open(path).and_then(|file| header(&file)).with_context(|| refusal(path))
 }
 
+/// sha256 of the root attribute `wsi`, which holds a digest of every array: two bags of one seal hold the same. Reads no array. `None`
+/// for a bag that another program wrote.
+///
+/// # Errors
+/// As [`read_features`].
+pub fn seal(path: &Path) -> Result<Option<String>> {
+    let read = || anyhow::Ok(header_text(&hdf5::File::open(path)?)?.map(|text| digest::bytes(text.as_bytes())));
+    read().with_context(|| refusal(path))
+}
+
+/// One digest of the seals of `folder/<id>.h5`; `None` where one has none.
+///
+/// # Errors
+/// As [`seal`].
+pub fn seal_of_all(folder: &Path, ids: &[String]) -> Result<Option<String>> {
+    let one = |id: &String| Ok(seal(&folder.join(format!("{id}.h5")))?.map(|seal| format!("{id} {seal}\n")));
+    let seals = ids.par_iter().map(one).collect::<Result<Option<Vec<String>>>>()?;
+    Ok(seals.map(digest::pieces))
+}
+
+/// Reads a bag as [`read`] does, and compares its coordinates and everything else with the digests in its header, too. Where the bag is
+/// older than one of these digests, that part is not looked at; a bag that another program wrote has none.
+///
+/// # Errors
+/// As [`read`]; what is not as it was written.
+pub fn verify(path: &Path) -> Result<Bag> {
+    let bag = read(path)?;
+    let Some(header) = &bag.header else { return Ok(bag) };
+    let check = || -> Result<()> {
+        ensure!(coords::digest_of(&bag.coords) == header.coords_digest, "its coordinates are not those it was written with");
+        if let Some(expected) = &header.rest_digest {
+            let file = hdf5::File::open(path)?;
+            let single = single(&file)?.unwrap_or_default();
+            let status = if file.link_exists(STATUS) { file.dataset(STATUS)?.read_raw::<u8>()? } else { Vec::new() };
+            let quality = if file.link_exists("quality") { file.dataset("quality")?.read_raw::<f16>()? } else { Vec::new() };
+            let same = *expected == rest_digest(&single, &status, &quality);
+            ensure!(same, "what it says of its tiles, or its single precision, is not what it was written with");
+        }
+        Ok(())
+    };
+    check().with_context(|| refusal(path))?;
+    Ok(bag)
+}
+
 fn refusal(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     format!("cannot read the bag '{name}'; remove the file and extract that slide again")
@@ -422,11 +489,22 @@ fn coordinates(file: &hdf5::File) -> Result<Vec<Coord>> {
     Ok(flat.chunks_exact(2).map(|pair| Coord { x: pair[0], y: pair[1] }).collect())
 }
 
-fn header(file: &hdf5::File) -> Result<Option<Header>> {
+fn header_text(file: &hdf5::File) -> Result<Option<VarLenUnicode>> {
     let Ok(attribute) = file.attr("wsi") else { return Ok(None) };
-    let header: Header = serde_json::from_str(&attribute.read_scalar::<VarLenUnicode>()?).context("its attribute 'wsi'")?;
+    Ok(Some(attribute.read_scalar()?))
+}
+
+fn header(file: &hdf5::File) -> Result<Option<Header>> {
+    let Some(text) = header_text(file)? else { return Ok(None) };
+    let header: Header = serde_json::from_str(&text).context("its attribute 'wsi'")?;
     ensure!(header.schema == SCHEMA, "its layout is '{}', this program reads '{SCHEMA}'", header.schema);
     Ok(Some(header))
+}
+
+fn rest_digest(single: &[f32], status: &[u8], quality: &[f16]) -> String {
+    let single = single.chunks(1 << 16).map(|values| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());
+    let quality = quality.iter().flat_map(|value| value.to_le_bytes()).collect();
+    digest::pieces(single.chain([status.to_vec(), quality]))
 }
 
 /// sha256 over features as little-endian f16, whatever kind of number the file holds.

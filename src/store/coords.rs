@@ -42,6 +42,18 @@ struct Header {
 /// # Errors
 /// Names the file.
 pub fn write(path: &Path, plan: &Plan) -> Result<()> {
+    let header = text(&header(plan)?)?;
+    files::write_whole(path, |temporary| {
+        let file = create(temporary, &header)?;
+        write_coords(&file, plan)?;
+        let tissue = file.new_dataset::<f32>().shape(plan.tissue.len()).obj_track_times(false).create("tissue")?;
+        tissue.write_raw(&plan.tissue)?;
+        Ok(file.close()?)
+    })
+}
+
+/// The root attribute `wsi`.
+fn header(plan: &Plan) -> Result<String> {
     let header = Header {
         schema: SCHEMA.to_owned(),
         slide_id: plan.slide_id.clone(),
@@ -56,14 +68,7 @@ pub fn write(path: &Path, plan: &Plan) -> Result<()> {
         tiles: plan.coords.len(),
         coords_digest: digest(plan),
     };
-    let header = text(&serde_json::to_string(&header)?)?;
-    files::write_whole(path, |temporary| {
-        let file = create(temporary, &header)?;
-        write_coords(&file, plan)?;
-        let tissue = file.new_dataset::<f32>().shape(plan.tissue.len()).obj_track_times(false).create("tissue")?;
-        tissue.write_raw(&plan.tissue)?;
-        Ok(file.close()?)
-    })
+    Ok(serde_json::to_string(&header)?)
 }
 
 /// A new HDF5 file with our header: readable by old libraries, without times, so that equal content is equal bytes.
@@ -154,6 +159,15 @@ pub fn write_attributes(coords: &hdf5::Dataset, plan: &Plan) -> Result<()> {
 /// sha256 over the coordinates (x, y as little-endian int64, in order): two plans with this in common read the same squares.
 pub fn digest(plan: &Plan) -> String {
     digest_of(&plan.coords)
+}
+
+/// sha256 over all that a plan says: its root attribute, which holds [`digest`], and the shares of tissue.
+///
+/// # Errors
+/// A number that JSON cannot hold.
+pub fn seal(plan: &Plan) -> Result<String> {
+    let tissue: Vec<u8> = plan.tissue.iter().flat_map(|share| share.to_le_bytes()).collect();
+    Ok(super::digest::pieces([header(plan)?.as_bytes(), &tissue]))
 }
 
 /// [`digest`] of coordinates without a plan.

@@ -1,5 +1,6 @@
 //! Names for content: sha256 of settings, files and slides.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -40,6 +41,15 @@ pub fn file(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     std::io::copy(&mut source, &mut hash).with_context(|| format!("cannot read '{}'", path.display()))?;
     Ok(hex(&hash.finalize()))
+}
+
+/// sha256 of those of `names` that are in `folder`, by name: how a run records what it leaves.
+///
+/// # Errors
+/// As [`file`].
+pub fn outputs(folder: &Path, names: &[&str]) -> Result<BTreeMap<String, String>> {
+    let there = names.iter().map(|name| (name, folder.join(name))).filter(|(_, path)| path.is_file());
+    there.map(|(name, path)| Ok(((*name).to_owned(), file(&path)?))).collect()
 }
 
 /// sha256 of a file's size, first and last MiB: a slide of many gigabytes is named in milliseconds.

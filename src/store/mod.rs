@@ -11,6 +11,7 @@ pub mod formats;
 pub mod history;
 pub mod identity;
 pub mod leases;
+pub mod library;
 mod located;
 mod locking;
 pub mod matlab;

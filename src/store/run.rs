@@ -220,7 +220,8 @@ fn holds_files(folder: &Path) -> Result<bool> {
     Ok(false)
 }
 
-const RECIPE: &str = "recipe.json";
+/// The file that says which run a folder is.
+pub const RECIPE: &str = "recipe.json";
 const SETTINGS: &str = "config.toml";
 const LOG: &str = "log.jsonl";
 /// Logs of shares, `<i>-of-<n>.jsonl`.

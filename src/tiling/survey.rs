@@ -8,7 +8,7 @@ use image::RgbImage;
 use super::roi::{Origin, Placed, Roi};
 use super::shrink::{scaled, shrink};
 use super::{TileSettings, grid};
-use crate::ground::plan::Plan;
+use crate::ground::plan::{Plan, Window};
 use crate::ground::share;
 use crate::ground::units::{Coord, Geometry, Mpp};
 use crate::slides::{Overview, Slide, SlideFile, overview};
@@ -56,8 +56,7 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
         );
     }
     let roi = roi.map(|roi| roi.placed(geometry)).transpose()?;
-    let (mpp, mpp_source) = pixel_size(geometry, file, settings)?;
-    let window = grid::window(geometry, mpp, settings)?;
+    let Request { mpp, mpp_source, window } = request(geometry, file, settings)?;
     let canvas = geometry.canvas();
 
     let longest = f64::from(canvas.width.max(canvas.height));
@@ -98,6 +97,25 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
         tissue,
     };
     Ok(Survey { plan, squares, overview: picture.image, mask, roi })
+}
+
+/// What the settings ask of a slide.
+pub struct Request {
+    /// Pixel size of level 0.
+    pub mpp: Mpp,
+    /// Who says so: `slide`, `table` or `argument`.
+    pub mpp_source: &'static str,
+    /// How tiles are read.
+    pub window: Window,
+}
+
+/// How a slide is to be read, from its header alone.
+///
+/// # Errors
+/// No pixel size, one that does not fit the request (see [`grid::window`]).
+pub fn request(geometry: &Geometry, file: &SlideFile, settings: &TileSettings) -> Result<Request> {
+    let (mpp, mpp_source) = pixel_size(geometry, file, settings)?;
+    Ok(Request { mpp, mpp_source, window: grid::window(geometry, mpp, settings)? })
 }
 
 /// # Errors

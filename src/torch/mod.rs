@@ -13,6 +13,7 @@ pub mod linear;
 pub mod mixed;
 pub mod numbers;
 pub mod program;
+pub mod version;
 
 pub use caught::{caught, is_out_of_memory};
 

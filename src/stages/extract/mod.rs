@@ -14,6 +14,7 @@ use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, ensure};
+use rayon::prelude::*;
 use serde_json::json;
 use tch::Kind;
 
@@ -24,6 +25,7 @@ use super::frozen::{self, Frozen};
 use super::worklist::{Order, Outputs, Worklist};
 use super::{Machine, Selection, write_failed};
 use crate::config::{Config, ExtractSettings};
+use crate::ground::plan::Plan;
 use crate::ground::progress::Progress;
 use crate::ground::tile_status::StatusCounts;
 use crate::slides::SlideFile;
@@ -31,7 +33,7 @@ use crate::store::leases::Leases;
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::scratch::Scratch;
 use crate::store::table::{self, Cells};
-use crate::store::{coords, digest};
+use crate::store::{bag, coords, digest};
 use crate::torch::autocast::exact_single;
 
 /// What `extract` reads.
@@ -215,7 +217,7 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
     Ok(recipe_from(config, plans(inputs)?.1, weights))
 }
 
-fn recipe_from(config: &Config, tiles: String, weights: String) -> Recipe {
+pub(super) fn recipe_from(config: &Config, tiles: String, weights: String) -> Recipe {
     let mut settings = json!({ "extract": config.extract });
     settings["extract"]["encoder"] = config.extract.encoder.identity();
     // A matter of the machine: whoever runs out of memory goes on with less.
@@ -238,16 +240,24 @@ fn plans(inputs: &Inputs) -> Result<(Vec<Planned>, String)> {
     let mut planned = Vec::new();
     for path in paths {
         let plan = coords::read(&path)?;
-        let content = json!([plan.slide_id, plan.slide_digest, plan.window, coords::digest(&plan)]);
-        planned.push(Planned { id: plan.slide_id, path, tiles: plan.coords.len(), content });
+        planned.push(Planned { content: content(&plan), id: plan.slide_id, path, tiles: plan.coords.len() });
     }
     if planned.is_empty() {
         return Err(none());
     }
     let planned = inputs.selection.narrow(planned, |plan| &plan.id)?;
-    let contents: Vec<_> = planned.iter().map(|plan| &plan.content).collect();
-    let digest = digest::bytes(serde_json::to_string(&contents)?.as_bytes());
+    let digest = tiles_digest(planned.iter().map(|plan| &plan.content))?;
     Ok((planned, digest))
+}
+
+/// What a plan asks for.
+pub(super) fn content(plan: &Plan) -> serde_json::Value {
+    json!([plan.slide_id, plan.slide_digest, plan.window, coords::digest(plan)])
+}
+
+/// One digest of all that plans ask for, in the order of their files.
+pub(super) fn tiles_digest<'a>(contents: impl Iterator<Item = &'a serde_json::Value>) -> Result<String> {
+    Ok(digest::bytes(serde_json::to_string(&contents.collect::<Vec<_>>())?.as_bytes()))
 }
 
 fn write_table(
@@ -259,6 +269,12 @@ fn write_table(
 ) -> Result<()> {
     let status = |plan: &Planned| if failed.contains_key(&plan.id) { "failed" } else { "done" }.to_owned();
     let reason = |plan: &Planned| failed.get(&plan.id).cloned().unwrap_or_default();
+    // Bags of other calls are among them.
+    let seal = |plan: &Planned| match bags.contains_key(&plan.id) {
+        true => bag::seal(&path.with_file_name(format!("bags/{}.h5", plan.id))).map(Option::unwrap_or_default),
+        false => Ok(String::new()),
+    };
+    let seals = planned.par_iter().map(seal).collect::<Result<Vec<String>>>()?;
     let count = |of: fn(&StatusCounts) -> usize| Cells::Whole(planned.iter().map(|plan| bags.get(&plan.id).map_or(0, of) as i64).collect());
     table::write(
         path,
@@ -270,6 +286,7 @@ fn write_table(
             ("outside", count(|tiles| tiles.outside)),
             ("blank", count(|tiles| tiles.blank)),
             ("width", Cells::Whole(vec![width as i64; planned.len()])),
+            ("seal", Cells::Text(seals)),
             ("status", Cells::Text(planned.iter().map(status).collect())),
             ("reason", Cells::Text(planned.iter().map(reason).collect())),
         ],

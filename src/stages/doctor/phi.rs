@@ -1,4 +1,4 @@
-//! `doctor`: what may go wrong with somebody's files, said before it does. Reads only.
+//! Where slide files may tell whose they are.
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::slides;
 
 /// One thing that somebody should look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct Place {
     /// File name inside the slide folder.
     pub slide: String,
     /// Tag, picture or name.
@@ -21,7 +21,7 @@ pub struct Finding {
     pub characters: usize,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\t{}\t{}\t{}", self.slide, self.place, self.what, self.characters)
     }
@@ -31,11 +31,11 @@ impl fmt::Display for Finding {
 ///
 /// # Errors
 /// No slides at `path`.
-pub fn phi(path: &Path) -> Result<Vec<Finding>> {
+pub fn places(path: &Path) -> Result<Vec<Place>> {
     let mut findings = Vec::new();
     for slide in slides::list(path)? {
         let mut add = |place: &str, what: String, characters| {
-            findings.push(Finding { slide: slide.file.clone(), place: place.to_owned(), what, characters });
+            findings.push(Place { slide: slide.file.clone(), place: place.to_owned(), what, characters });
         };
         if let Some(what) = slides::name_risk(&slide.id) {
             add("file name", format!("it looks like {what}"), slide.id.chars().count());
