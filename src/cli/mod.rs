@@ -12,6 +12,7 @@ use crate::learn::protocol::Protocol;
 use crate::stages::{Data, Machine, Selection};
 
 mod bags;
+mod cancel;
 mod config;
 mod doctor;
 mod encoders;
@@ -21,6 +22,7 @@ mod probe;
 mod pseudonymise;
 mod report;
 mod run;
+mod status;
 mod synth;
 mod tile;
 mod train;
@@ -50,6 +52,10 @@ enum Verb {
     Probe(probe::Arguments),
     /// Run a pipeline: all stages, all settings of its sweep
     Run(run::Arguments),
+    /// How far a pipeline is: done, running, failed or lost, and what to do next
+    Status(status::Arguments),
+    /// End a pipeline's jobs in Slurm's queue
+    Cancel(cancel::Arguments),
     /// Put the scores of many runs on one page
     Report(report::Arguments),
     /// Make a small synthetic cohort
@@ -81,6 +87,8 @@ impl Cli {
             Verb::Train(arguments) => arguments.run(),
             Verb::Probe(arguments) => arguments.run(),
             Verb::Run(arguments) => arguments.run(),
+            Verb::Status(arguments) => arguments.run(),
+            Verb::Cancel(arguments) => arguments.run(),
             Verb::Report(arguments) => arguments.run(),
             Verb::Synth(arguments) => arguments.run(),
             Verb::Bags(arguments) => arguments.run(),
@@ -117,11 +125,14 @@ impl SettingsArguments {
     }
 }
 
+/// The device that is there.
+const AUTO: &str = "auto";
+
 /// Where the work runs; never changes a result.
 #[derive(Debug, Args)]
 struct MachineArguments {
     /// cpu, cuda:N or auto
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = AUTO, value_name = "DEVICE")]
     device: String,
     /// Worker threads; 0 takes every processor this process may use
     #[arg(long, default_value_t = 0, value_name = "N")]
@@ -129,6 +140,13 @@ struct MachineArguments {
 }
 
 impl MachineArguments {
+    /// The arguments again, where they are not the usual ones: for a job's command line.
+    fn given(&self) -> Vec<String> {
+        let device = (self.device != AUTO).then(|| ["--device".to_owned(), self.device.clone()]);
+        let threads = (self.threads > 0).then(|| ["--threads".to_owned(), self.threads.to_string()]);
+        device.into_iter().chain(threads).flatten().collect()
+    }
+
     fn machine(&self) -> Result<Machine> {
         Machine::new(&self.device, self.threads)
     }
