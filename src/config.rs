@@ -115,14 +115,7 @@ impl Config {
         if let Some(encoder) = tree.get_mut("extract").and_then(|extract| extract.get_mut("encoder")).and_then(Value::as_table_mut) {
             EncoderSpec::complete(encoder)?;
         }
-        serde_path_to_error::deserialize(Value::Table(tree)).map_err(|error| {
-            let path = error.path().to_string();
-            let message = error.inner().message().to_owned();
-            match suggestion(&message) {
-                Some(near) => anyhow!("settings: at '{path}': {message}; did you mean '{near}'?"),
-                None => anyhow!("settings: at '{path}': {message}"),
-            }
-        })
+        typed(tree, "settings")
     }
 
     /// Every setting written out, as TOML.
@@ -204,6 +197,19 @@ fn name_defaults(tree: &mut toml::Table) {
 /// A part of the path is no table.
 pub fn set(tree: &mut toml::Table, key: &str, value: Value) -> Result<()> {
     name_defaults(tree);
+    let (table, last) = entry(tree, key)?;
+    if last == "name" && table.get("name").is_some_and(|former| *former != value) {
+        table.clear();
+    }
+    table.insert(last.to_owned(), value);
+    Ok(())
+}
+
+/// The table that the last part of `key` (dotted) belongs into, made where it is missing, and that part.
+///
+/// # Errors
+/// A part of the path is no table.
+pub fn entry<'a, 'b>(tree: &'a mut toml::Table, key: &'b str) -> Result<(&'a mut toml::Table, &'b str)> {
     let mut parts: Vec<&str> = key.split('.').collect();
     let last = parts.pop().filter(|part| !part.is_empty()).ok_or_else(|| anyhow!("--set: '{key}' is not a key"))?;
     let mut table = tree;
@@ -212,11 +218,7 @@ pub fn set(tree: &mut toml::Table, key: &str, value: Value) -> Result<()> {
         let Value::Table(next) = next else { bail!("--set: '{part}' in '{key}' is a value, not a section") };
         table = next;
     }
-    if last == "name" && table.get("name").is_some_and(|former| *former != value) {
-        table.clear();
-    }
-    table.insert(last.to_owned(), value);
-    Ok(())
+    Ok((table, last))
 }
 
 /// A value as TOML; what is not TOML is taken as a string, so that `train.loss.name=ncmi` needs no quotes.
@@ -226,6 +228,21 @@ pub fn parse_value(text: &str) -> Value {
         .ok()
         .and_then(|mut table| table.remove("v"))
         .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// A tree as what it stands for; `what` names it in errors.
+///
+/// # Errors
+/// An unknown key (with the nearest known one), a value of the wrong type.
+pub fn typed<T: serde::de::DeserializeOwned>(tree: toml::Table, what: &str) -> Result<T> {
+    serde_path_to_error::deserialize(Value::Table(tree)).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().message().to_owned();
+        match suggestion(&message) {
+            Some(near) => anyhow!("{what}: at '{path}': {message}; did you mean '{near}'?"),
+            None => anyhow!("{what}: at '{path}': {message}"),
+        }
+    })
 }
 
 /// serde's message lists the known names in backticks after the unknown one; the nearest is offered.

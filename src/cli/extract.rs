@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::{MachineArguments, SelectionArguments, SettingsArguments};
+use super::{MachineArguments, ScratchArguments, SelectionArguments, SettingsArguments};
 use crate::ground::share;
 use crate::stages::{self, encoders, extract};
 
@@ -39,12 +39,8 @@ pub(super) struct Arguments {
     /// Largest share of a slide's tiles that may be unreadable, such as 1%; a slide with more fails [default: 1%]
     #[arg(long, value_name = "SHARE", value_parser = share::parse)]
     max_bad_tiles: Option<f64>,
-    /// Copy each slide to this folder, on a disk of the machine itself, before it is read, and remove the copy afterwards
-    #[arg(long, value_name = "DIR")]
-    scratch: Option<PathBuf>,
-    /// Copies take at most so much together; slides beyond it are read where they are [default: half of what is free]
-    #[arg(long, value_name = "GB", requires = "scratch")]
-    scratch_gb: Option<u64>,
+    #[command(flatten)]
+    scratch: ScratchArguments,
     #[command(flatten)]
     selection: SelectionArguments,
     #[command(flatten)]
@@ -71,7 +67,7 @@ impl Arguments {
             tiles: self.tiles,
             weights: self.weights.or(choice.and_then(|choice| choice.weights)),
             selection: self.selection.selection()?,
-            scratch: self.scratch.map(|folder| extract::ScratchPlace { folder, most: self.scratch_gb.map(|gb| gb * 1_000_000_000) }),
+            scratch: self.scratch.place(),
         };
         stages::complete(extract::run(&config, &inputs, &self.out, &self.machine.machine()?)?)?;
         Ok(())

@@ -9,9 +9,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 use crate::ground::shard::Shard;
 use crate::learn::protocol::Protocol;
+use crate::stages::extract::ScratchPlace;
 use crate::stages::{Data, Machine, Selection};
 
 mod bags;
+mod cancel;
 mod config;
 mod doctor;
 mod encoders;
@@ -21,6 +23,7 @@ mod probe;
 mod pseudonymise;
 mod report;
 mod run;
+mod status;
 mod synth;
 mod tile;
 mod train;
@@ -51,6 +54,10 @@ enum Verb {
     Probe(probe::Arguments),
     /// Run a pipeline: all stages, all settings of its sweep
     Run(run::Arguments),
+    /// How far a pipeline is: done, running, failed or lost, and what to do next
+    Status(status::Arguments),
+    /// End a pipeline's jobs in Slurm's queue
+    Cancel(cancel::Arguments),
     /// Put the scores of many runs on one page
     Report(report::Arguments),
     /// Make a small synthetic cohort
@@ -84,6 +91,8 @@ impl Cli {
             Verb::Train(arguments) => arguments.run(),
             Verb::Probe(arguments) => arguments.run(),
             Verb::Run(arguments) => arguments.run(),
+            Verb::Status(arguments) => arguments.run(),
+            Verb::Cancel(arguments) => arguments.run(),
             Verb::Report(arguments) => arguments.run(),
             Verb::Synth(arguments) => arguments.run(),
             Verb::Bags(arguments) => arguments.run(),
@@ -121,11 +130,14 @@ impl SettingsArguments {
     }
 }
 
+/// The device that is there.
+const AUTO: &str = "auto";
+
 /// Where the work runs; never changes a result.
 #[derive(Debug, Args)]
 struct MachineArguments {
     /// cpu, cuda:N or auto
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = AUTO, value_name = "DEVICE")]
     device: String,
     /// Worker threads; 0 takes every processor this process may use
     #[arg(long, default_value_t = 0, value_name = "N")]
@@ -133,6 +145,13 @@ struct MachineArguments {
 }
 
 impl MachineArguments {
+    /// The arguments again, where they are not the usual ones: for a job's command line.
+    fn given(&self) -> Vec<String> {
+        let device = (self.device != AUTO).then(|| ["--device".to_owned(), self.device.clone()]);
+        let threads = (self.threads > 0).then(|| ["--threads".to_owned(), self.threads.to_string()]);
+        device.into_iter().chain(threads).flatten().collect()
+    }
+
     fn machine(&self) -> Result<Machine> {
         Machine::new(&self.device, self.threads)
     }
@@ -172,6 +191,24 @@ impl SelectionArguments {
             },
         };
         Ok(Selection { shard, steal, only: self.only, salt: self.pseudonymise })
+    }
+}
+
+/// Where slides are copied before they are read.
+#[derive(Debug, Args)]
+struct ScratchArguments {
+    /// Copy each slide to this folder, on a disk of the machine itself, before it is read, and remove the copy afterwards
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Copies take at most so much together; slides beyond it are read where they are [default: half of what is free]
+    #[arg(long, value_name = "GB", requires = "scratch")]
+    scratch_gb: Option<u64>,
+}
+
+impl ScratchArguments {
+    fn place(self) -> Option<ScratchPlace> {
+        const GB: u64 = 1_000_000_000;
+        self.scratch.map(|folder| ScratchPlace { folder, most: self.scratch_gb.map(|gb| gb.saturating_mul(GB)) })
     }
 }
 

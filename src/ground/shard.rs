@@ -59,6 +59,11 @@ impl Shard {
         (own, shares.concat())
     }
 
+    /// Whether the item at `position` (from 0) of a list whose items weigh the same belongs to this share.
+    pub fn holds(self, position: usize) -> bool {
+        position % self.of == self.index - 1
+    }
+
     /// Whether it is the whole list.
     pub fn is_whole(self) -> bool {
         self.of == 1
@@ -92,6 +97,7 @@ mod tests {
         let weights: Vec<u64> = (0..20).map(|item| item * item % 7).collect();
         for of in 1..5 {
             let shards: Vec<Shard> = (1..=of).map(|index| format!("{index}/{of}").parse().unwrap()).collect();
+            assert!((0..20).all(|position| shards.iter().filter(|shard| shard.holds(position)).count() == 1));
             let mut all = shards.iter().flat_map(|shard| shard.divide(&weights).0).collect::<Vec<_>>();
             all.sort_unstable();
             assert_eq!(all, (0..20).collect::<Vec<_>>());

@@ -1,4 +1,5 @@
-//! A pipeline file: which stages run, on what, for which settings. Stages × sweep become jobs; equal jobs are one folder.
+//! A pipeline file: which stages run, on what, for which settings. Stages × sweep become jobs; equal jobs are one folder. Executors run them here
+//! or hand them to a cluster.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,14 +9,23 @@ use serde::Deserialize;
 
 use crate::config::{self, Config};
 use crate::stages::exhibits::{PageSettings, Size};
+use crate::stages::extract::ScratchPlace;
 
+pub mod executors;
 mod jobs;
+pub mod status;
+mod survey;
 mod sweep;
 
-pub use jobs::{Outcome, execute};
+pub use jobs::{Outcome, Part, execute};
+
+use executors::Executor;
 
 /// Stages in the order in which they may appear.
-const STAGES: [&str; 5] = ["tile", "extract", "train", "probe", "report"];
+pub const STAGES: [&str; 5] = ["tile", "extract", "train", "probe", "report"];
+
+/// Beginning of keys that say where jobs run; they never reach a run's settings.
+const EXECUTOR: &str = "executor.";
 
 /// A pipeline as it stands in a file.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,6 +50,9 @@ struct File {
     scale: BTreeMap<String, Scale>,
     /// What the stage `report` shows instead of the general report.
     page: Option<PageSettings>,
+    /// Where the jobs run.
+    #[serde(default)]
+    executor: toml::Table,
 }
 
 /// What a smaller size changes. Milestones and other places in time are written out, since they follow from no single number.
@@ -113,11 +126,14 @@ pub struct Pipeline {
     runs: Vec<Config>,
     page: Option<PageSettings>,
     size: Size,
+    executor: Executor,
+    /// Where slides are copied before they are read.
+    pub scratch: Option<ScratchPlace>,
 }
 
 impl Pipeline {
-    /// Reads a pipeline file at the size `scale`, or its full one, and applies `--set key=value`: `data`, `out` and `split-file` are the
-    /// pipeline's, all others settings.
+    /// Reads a pipeline file at the size `scale`, or its full one, and applies `--set key=value`: `data`, `out`, `split-file` and `executor.…`
+    /// are the pipeline's, all others settings.
     ///
     /// # Errors
     /// An unknown key, stage, scale or setting; a cohort folder that is not there.
@@ -126,8 +142,12 @@ impl Pipeline {
         let mut file: File =
             toml::from_str(&text).map_err(|error| anyhow::anyhow!("pipeline '{}': {}", path.display(), error.message()))?;
         let mut settings = Vec::new();
+        let mut of_executor = Vec::new();
         for item in overrides {
             match item.split_once('=') {
+                Some((key, value)) if key.trim().starts_with(EXECUTOR) => {
+                    of_executor.push((key.trim()[EXECUTOR.len()..].to_owned(), value.trim().to_owned()));
+                }
                 Some(("data", value)) => file.data = Some(value.into()),
                 Some(("out", value)) => file.out = Some(value.into()),
                 Some(("split-file", value)) => file.inputs.split = Files::One(value.into()),
@@ -137,6 +157,7 @@ impl Pipeline {
         let size = Size { scale: scale.map(str::to_owned), about: apply(&mut file, scale)?, changed: settings.clone() };
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let stages = stages(&file.stages)?;
+        let executor = Executor::load(&file.executor, &of_executor, path, &stages)?;
         let out = file.out.clone().with_context(|| format!("pipeline '{name}': say where the results go: --set out=DIR"))?;
         let mut base = config_tree(&file, path)?;
         if !file.inputs.split.all().is_empty() {
@@ -169,6 +190,8 @@ impl Pipeline {
             runs,
             page: file.page,
             size,
+            executor,
+            scratch: None,
         })
     }
 }

@@ -11,6 +11,7 @@ pub mod figures;
 mod grid;
 pub mod names;
 mod page;
+pub mod status;
 mod tables;
 pub mod text;
 mod training;

@@ -74,7 +74,7 @@ pub(super) fn document(title: &str, body: &Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title) " – wsi report" }
+                title { (title) " – wsi" }
                 style { (PreEscaped(STYLE)) (PreEscaped(charts::style())) }
             }
             body { (body) }

@@ -59,7 +59,7 @@ pub fn decisions(scores: &ScoreFile) -> String {
     )
 }
 
-fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
+pub(super) fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let line = |cells: &[String; N]| {

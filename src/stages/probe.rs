@@ -20,11 +20,8 @@ use crate::metrics::classification::{Decisions, LabelSet, argmax};
 use crate::metrics::information::{Gamma, concentration};
 use crate::metrics::panel::{Scored, panel};
 use crate::probes::decide::{Decided, Judging, decide};
-<<<<<<< HEAD
-use crate::store::leases::Leases;
-=======
 use crate::probes::{Checkpoint, linear};
->>>>>>> doctor
+use crate::store::leases::Leases;
 use crate::store::predictions::{self, Prediction, Predictions};
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::scores::{Decision, DecisionScores, Figure, Information, SCHEMA, ScoreFile};
@@ -159,19 +156,15 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         decisions,
     };
     scores.write(&run.folder)?;
-<<<<<<< HEAD
-    let summary = run.finish(json!({"macro_f1": scores.macro_f1, "macro_auc": scores.macro_auc}), Default::default())?;
-    leases.close()?;
-    Ok(summary)
-=======
     let figures = json!({
         "macro_f1": scores.macro_f1,
         "macro_auc": scores.macro_auc,
         "checkpoint": digest::file(&weights)?,
         "outputs": digest::outputs(&run.folder, &[predictions::FILE, scores::FILE, linear::FILE])?,
     });
-    run.finish(figures, Default::default())
->>>>>>> doctor
+    let summary = run.finish(figures, Default::default())?;
+    leases.close()?;
+    Ok(summary)
 }
 
 /// # Errors

@@ -303,23 +303,13 @@ pub fn read_features(path: &Path) -> Result<Features> {
 /// # Errors
 /// As [`read_features`].
 pub fn read_single(path: &Path) -> Result<Option<Vec<f32>>> {
-<<<<<<< HEAD
-    let read = || -> Result<_> {
-        let file = locking::open(path)?;
-        let (dataset, (tiles, width)) = shape(&file)?;
-        let single = dataset.dtype()?.to_descriptor()? == TypeDescriptor::Float(FloatSize::U4);
-        Ok(if single && tiles * width > 0 { Some(dataset.read_raw::<f32>()?) } else { None })
-    };
-    read().with_context(|| refusal(path))
-=======
-    hdf5::File::open(path).map_err(Into::into).and_then(|file| single(&file)).with_context(|| refusal(path))
+    locking::open(path).and_then(|file| single(&file)).with_context(|| refusal(path))
 }
 
 fn single(file: &hdf5::File) -> Result<Option<Vec<f32>>> {
     let (dataset, (tiles, width)) = shape(file)?;
     let single = dataset.dtype()?.to_descriptor()? == TypeDescriptor::Float(FloatSize::U4);
     Ok(if single && tiles * width > 0 { Some(dataset.read_raw::<f32>()?) } else { None })
->>>>>>> doctor
 }
 
 /// Reads the features of the tiles that the filter keeps.
@@ -407,7 +397,7 @@ pub fn read_header(path: &Path) -> Result<Option<Header>> {
 /// # Errors
 /// As [`read_features`].
 pub fn seal(path: &Path) -> Result<Option<String>> {
-    let read = || anyhow::Ok(header_text(&hdf5::File::open(path)?)?.map(|text| digest::bytes(text.as_bytes())));
+    let read = || anyhow::Ok(header_text(&locking::open(path)?)?.map(|text| digest::bytes(text.as_bytes())));
     read().with_context(|| refusal(path))
 }
 
@@ -432,7 +422,7 @@ pub fn verify(path: &Path) -> Result<Bag> {
     let check = || -> Result<()> {
         ensure!(coords::digest_of(&bag.coords) == header.coords_digest, "its coordinates are not those it was written with");
         if let Some(expected) = &header.rest_digest {
-            let file = hdf5::File::open(path)?;
+            let file = locking::open(path)?;
             let single = single(&file)?.unwrap_or_default();
             let status = if file.link_exists(STATUS) { file.dataset(STATUS)?.read_raw::<u8>()? } else { Vec::new() };
             let quality = if file.link_exists("quality") { file.dataset("quality")?.read_raw::<f16>()? } else { Vec::new() };

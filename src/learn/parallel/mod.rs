@@ -40,7 +40,11 @@ const BUCKET: usize = 25 << 18;
 
 /// The ranks that train together, as one of them sees it. Cloned, it is the same.
 #[derive(Clone, Default)]
-pub struct Ranks(Option<Arc<World>>);
+pub struct Ranks {
+    world: Option<Arc<World>>,
+    /// In front of the keys of what is told: ranks that train several models one after the other do not hear what was said about an earlier one.
+    about: String,
+}
 
 struct World {
     rank: usize,
@@ -82,22 +86,29 @@ impl Ranks {
         let gloo = Gloo::open(&store, rank, size, &place.reach(), wait).map_err(|error| first_line(&error)).with_context(context)?;
         // All are there from here on.
         let _pulse = Pulse::start(store.another().map_err(|error| first_line(&error)).with_context(context)?, rank, size);
-        Ok(Self(Some(Arc::new(World { rank, size, wait, gloo: Arc::new(gloo), _pulse, store }))))
+        let world = World { rank, size, wait, gloo: Arc::new(gloo), _pulse, store };
+        Ok(Self { world: Some(Arc::new(world)), about: String::new() })
+    }
+
+    /// The same ranks about one of several trainings, by its name: all of them go through the same trainings in the same order.
+    #[must_use]
+    pub fn about(&self, name: &str) -> Self {
+        Self { world: self.world.clone(), about: format!("{name}/") }
     }
 
     /// From 0.
     pub fn rank(&self) -> usize {
-        self.0.as_ref().map_or(0, |world| world.rank)
+        self.world.as_ref().map_or(0, |world| world.rank)
     }
 
     /// W
     pub fn size(&self) -> usize {
-        self.0.as_ref().map_or(1, |world| world.size)
+        self.world.as_ref().map_or(1, |world| world.size)
     }
 
     /// Their collectives; `None` for one process.
     pub(super) fn group(&self) -> Option<&Arc<Gloo>> {
-        self.0.as_ref().map(|world| &world.gloo)
+        self.world.as_ref().map(|world| &world.gloo)
     }
 
     /// Whether this is rank 0, which writes and speaks for all.
@@ -116,7 +127,7 @@ impl Ranks {
     /// `Interrupted`; another rank is gone.
     pub(super) fn check_interrupt(&self) -> Result<()> {
         let asked = interrupt::check();
-        let Some(world) = &self.0 else { return Ok(asked?) };
+        let Some(world) = &self.world else { return Ok(asked?) };
         let mut count = [Tensor::from(i64::from(asked.is_err()))];
         world.gloo.sum(&mut count).map_err(|error| world.lost_between_steps(&error))?;
         if count[0].int64_value(&[]) > 0 { Err(interrupt::Interrupted.into()) } else { Ok(()) }
@@ -127,7 +138,7 @@ impl Ranks {
     /// # Errors
     /// Another rank is gone.
     pub(super) fn of_lead(&self, decision: bool) -> Result<bool> {
-        let Some(world) = &self.0 else { return Ok(decision) };
+        let Some(world) = &self.world else { return Ok(decision) };
         let mut decided = [Tensor::from(i64::from(decision))];
         world.gloo.broadcast(&mut decided).map_err(|error| world.lost_between_steps(&error))?;
         Ok(decided[0].int64_value(&[]) == 1)
@@ -138,7 +149,7 @@ impl Ranks {
     /// # Errors
     /// Another rank is gone.
     pub fn follow(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        let Some(world) = &self.0 else { return Ok(()) };
+        let Some(world) = &self.world else { return Ok(()) };
         no_grad(|| {
             let mut copies: Vec<Tensor> = tensors.values().map(sent).collect();
             world.gloo.broadcast(&mut copies).map_err(|error| world.lost(&error))?;
@@ -157,7 +168,7 @@ impl Ranks {
     /// Another rank is gone.
     pub(super) fn collect(&self, own: &Output, targets: &Tensor, views: usize, samples: usize) -> Result<(Output, Tensor)> {
         let (views, samples) = (views as i64, samples as i64);
-        let Some(world) = &self.0 else {
+        let Some(world) = &self.world else {
             let same =
                 Output { embedding: own.embedding.shallow_clone(), head: own.head.as_ref().map(Tensor::shallow_clone), attention: None };
             return Ok((same, targets.shallow_clone()));
@@ -193,7 +204,7 @@ impl Ranks {
     /// # Errors
     /// Another rank is gone.
     pub(super) fn sum_gradients(&self, parameters: &BTreeMap<String, Tensor>, amount: f64) -> Result<f64> {
-        let Some(world) = &self.0 else { return Ok(amount) };
+        let Some(world) = &self.world else { return Ok(amount) };
         let numbers: Vec<f64> = parameters.values().map(|p| f64::from(u8::from(p.grad().defined()))).chain([amount]).collect();
         let mut numbers = [Tensor::from_slice(&numbers)];
         world.sum(&mut numbers)?;
@@ -217,7 +228,7 @@ impl Ranks {
     /// # Errors
     /// Another rank is gone.
     pub(super) fn average_statistics(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        let Some(world) = &self.0 else { return Ok(()) };
+        let Some(world) = &self.world else { return Ok(()) };
         let is_statistic = |name: &str| name.ends_with("running_mean") || name.ends_with("running_var");
         let mut statistics: Vec<Tensor> = tensors.iter().filter(|(name, _)| is_statistic(name)).map(|(_, t)| t.shallow_clone()).collect();
         no_grad(|| {
@@ -240,7 +251,7 @@ impl Ranks {
     /// Another rank is gone.
     pub(super) fn collect_batches(&self, own: &[Tensor], lengths: &[i64]) -> Result<Tensor> {
         let own = Tensor::cat(own, 0);
-        let Some(world) = self.0.as_ref().filter(|world| lengths.len() >= world.size) else { return Ok(own) };
+        let Some(world) = self.world.as_ref().filter(|world| lengths.len() >= world.size) else { return Ok(own) };
         let of = |rank: usize| lengths.iter().skip(rank).step_by(world.size);
         let most: i64 = (0..world.size).map(|rank| of(rank).sum()).max().unwrap_or(0);
         let mut block = Tensor::zeros([&[most], &own.size()[1..]].concat(), (own.kind(), Device::Cpu));
@@ -265,7 +276,8 @@ impl Ranks {
     /// # Errors
     /// The store is gone.
     pub fn tell(&self, key: &str, value: &Value) -> Result<()> {
-        self.0.as_ref().map_or(Ok(()), |world| world.ask(|store| store.set(key, value.to_string().as_bytes())))
+        let key = &self.key(key);
+        self.world.as_ref().map_or(Ok(()), |world| world.ask(|store| store.set(key, value.to_string().as_bytes())))
     }
 
     /// The tree that another rank has set a key to, once it has.
@@ -273,18 +285,24 @@ impl Ranks {
     /// # Errors
     /// The store is gone, or nobody sets the key.
     pub fn told(&self, key: &str) -> Result<Value> {
-        let world = self.0.as_ref().context("a process that trains alone has nobody to be told by")?;
+        let key = &self.key(key);
+        let world = self.world.as_ref().context("a process that trains alone has nobody to be told by")?;
         Ok(serde_json::from_slice(&world.ask(|store| store.get(key, world.wait))?)?)
     }
 
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.about)
+    }
+
     fn count(&self, key: &str) -> Result<i64> {
-        self.0.as_ref().map_or(Ok(0), |world| world.ask(|store| store.add(key, 1)))
+        let key = &self.key(key);
+        self.world.as_ref().map_or(Ok(0), |world| world.ask(|store| store.add(key, 1)))
     }
 
     /// Waits until all ranks have counted.
     fn wait_for_count(&self, key: &str) -> Result<()> {
-        let Some(world) = &self.0 else { return Ok(()) };
-        let started = std::time::Instant::now();
+        let Some(world) = &self.world else { return Ok(()) };
+        let (started, key) = (std::time::Instant::now(), &self.key(key));
         while world.ask(|store| store.add(key, 0))? < world.size as i64 {
             ensure!(started.elapsed() < world.wait, "not all {} ranks came within {} s", world.size, world.wait.as_secs());
             std::thread::sleep(Duration::from_millis(5));

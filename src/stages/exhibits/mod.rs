@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::render::exhibit::{Block, Sheet};
 use crate::render::{Origin, exhibit, names};
-use crate::store::run::{Opened, Recipe, Run, Summary};
+use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
 use crate::store::{digest, files};
 use runs::Finished;
@@ -120,14 +120,7 @@ pub fn run(
     name: &str,
 ) -> Result<(PathBuf, Summary)> {
     let runs = runs::read(folders)?;
-    let digests: Vec<&str> = runs.iter().map(|run| run.summary.digest.as_str()).collect();
-    let recipe = Recipe {
-        stage: "report".to_owned(),
-        settings: without_nulls(json!({"page": page, "size": size, "failed": failed, "layout": LAYOUT})),
-        inputs: BTreeMap::from([("runs".to_owned(), digest::bytes(digests.join("\n").as_bytes()))]),
-    };
-    // A page of other runs, or of another program, is another folder, as everywhere.
-    let folder = parent.join(format!("{name}-{}", recipe.digest()?));
+    let (folder, recipe) = place(page, size, &runs, failed, parent, name)?;
     let run = match Run::open(&folder, recipe)? {
         Opened::Done(summary) => return Ok((folder, summary)),
         Opened::Work(run) => run,
@@ -162,6 +155,33 @@ pub fn run(
     files::write_bytes(&run.path(PAGE), exhibit::page(&sheet).as_bytes())?;
     let summary = run.finish(json!({"runs": runs.len(), "verdict": shown.verdict, "failed": failed.len()}), BTreeMap::new())?;
     Ok((folder, summary))
+}
+
+/// Whether the page that [`run`] would write of these runs, none of which failed, is there.
+///
+/// # Errors
+/// A run that cannot be read.
+pub fn is_done(page: &PageSettings, size: &Size, folders: &[PathBuf], parent: &Path, name: &str) -> Result<bool> {
+    let (folder, _) = place(page, size, &runs::read(folders)?, &BTreeMap::new(), parent, name)?;
+    Ok(run::summary(&folder)?.is_some_and(|summary| summary.status == "done"))
+}
+
+/// A page of other runs, or of another program, is another folder, as everywhere.
+fn place(
+    page: &PageSettings,
+    size: &Size,
+    runs: &[Finished],
+    failed: &BTreeMap<String, String>,
+    parent: &Path,
+    name: &str,
+) -> Result<(PathBuf, Recipe)> {
+    let digests: Vec<&str> = runs.iter().map(|run| run.summary.digest.as_str()).collect();
+    let recipe = Recipe {
+        stage: "report".to_owned(),
+        settings: without_nulls(json!({"page": page, "size": size, "failed": failed, "layout": LAYOUT})),
+        inputs: BTreeMap::from([("runs".to_owned(), digest::bytes(digests.join("\n").as_bytes()))]),
+    };
+    Ok((parent.join(format!("{name}-{}", recipe.digest()?)), recipe))
 }
 
 /// The same for TOML, which has no null: keys without a value are left out, values that the paper does not have become a dash.
