@@ -18,14 +18,15 @@ const FREE: f64 = 0.9;
 pub(super) fn check(_: &Patient) -> Vec<Finding> {
     let driver = match nvidia::driver() {
         Ok(Some(driver)) => driver,
-        Ok(None) if nvidia::is_loaded() => {
+        // An image with the library may run where there is no driver.
+        Ok(None) | Err(_) if !nvidia::is_loaded() => return vec![ok("GPU driver", "no NVIDIA driver: networks run on processors")],
+        Ok(None) => {
             return vec![warning(
                 "GPU driver",
                 "its module is loaded, but its libraries are not to be found",
                 "in a container, start it with its option for NVIDIA GPUs (apptainer --nv)",
             )];
         }
-        Ok(None) => return vec![ok("GPU driver", "no NVIDIA driver: networks run on processors")],
         Err(wrong) => {
             return vec![warning("GPU driver", wrong, "its library and its module may differ: restart the machine after an update")];
         }

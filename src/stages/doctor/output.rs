@@ -184,7 +184,7 @@ fn locks(folder: &Path) -> Finding {
     }
 }
 
-/// The library's own way of opening, with whatever locks it takes.
+/// As the stages write and read, with locks or without.
 fn hdf5(folder: &Path) -> Finding {
     const CHECK: &str = "HDF5 files";
     let set = variable(LOCKING).map_or(String::new(), |value| format!("; {LOCKING}={value}"));
