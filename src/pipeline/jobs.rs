@@ -1,6 +1,6 @@
 //! Runs a pipeline here: for each run its stages in order, each in the folder that its recipe names; what is done is skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -88,7 +88,12 @@ pub fn execute(pipeline: &Pipeline, machine: &Machine, part: Part, ranks: &Ranks
     let mut jobs = Jobs::new(pipeline, Mode::Do { machine, part, ranks });
     let mut probes: Vec<PathBuf> = Vec::new();
     let mut failed = BTreeMap::new();
-    for (index, config) in pipeline.runs.iter().enumerate().filter(|(index, _)| !by_run || part.shard.holds(trainings[*index])) {
+    let mut met = BTreeSet::new();
+    for (index, config) in pipeline.runs.iter().enumerate() {
+        // Runs that differ in their probe alone are one training, also where it fails.
+        if by_run && !part.shard.holds(trainings[index]) || part.is("train") && !met.insert(trainings[index]) {
+            continue;
+        }
         let place = || format!("run {} of {} of pipeline '{}'", index + 1, pipeline.runs.len(), pipeline.name);
         let probe = match jobs.one_run(config) {
             // A table shows what ended well beside what did not: an objective that diverges is a result.

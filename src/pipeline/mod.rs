@@ -157,7 +157,7 @@ impl Pipeline {
         let size = Size { scale: scale.map(str::to_owned), about: apply(&mut file, scale)?, changed: settings.clone() };
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let stages = stages(&file.stages)?;
-        let executor = Executor::load(&file.executor, &of_executor, path, &stages)?;
+        let executor = Executor::load(&file.executor, &of_executor, path)?;
         let out = file.out.clone().with_context(|| format!("pipeline '{name}': say where the results go: --set out=DIR"))?;
         let mut base = config_tree(&file, path)?;
         if !file.inputs.split.all().is_empty() {

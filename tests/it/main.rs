@@ -15,6 +15,7 @@ mod cohort;
 mod data;
 mod doctor;
 mod encoders;
+mod executors;
 mod exhibits;
 mod extract;
 mod faults;

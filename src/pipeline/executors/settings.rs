@@ -9,6 +9,7 @@ use toml::Value;
 
 use crate::config;
 use crate::ground::listing::listing;
+use crate::pipeline::STAGES;
 
 /// Folder of site files beside `pipelines/`.
 const SITES: &str = "configs/sites";
@@ -143,12 +144,7 @@ impl Executor {
     ///
     /// # Errors
     /// An unknown key, a wrong value, a site file that is not there.
-    pub(in crate::pipeline) fn load(
-        of_pipeline: &toml::Table,
-        overrides: &[(String, String)],
-        pipeline: &Path,
-        stages: &[&str],
-    ) -> Result<Self> {
+    pub(in crate::pipeline) fn load(of_pipeline: &toml::Table, overrides: &[(String, String)], pipeline: &Path) -> Result<Self> {
         let mut above = of_pipeline.clone();
         for (key, value) in overrides {
             let (table, last) = config::entry(&mut above, key)?;
@@ -163,12 +159,12 @@ impl Executor {
         let executor = Self { name: parse(&tree)?.name, tree };
         let whole: ExecutorSettings = parse(&executor.tree)?;
         for (name, settings) in &whole.stage {
-            ensure!(stages.contains(&name.as_str()), "executor.stage.{name}: no such stage; there are: {}", stages.join(", "));
+            ensure!(STAGES.contains(&name.as_str()), "executor.stage.{name}: no such stage; there are: {}", STAGES.join(", "));
             for key in ["name", "site", "stage"] {
                 ensure!(!settings.contains_key(key), "executor.stage.{name}.{key}: one for all stages; set executor.{key}");
             }
         }
-        for stage in stages {
+        for stage in STAGES {
             executor.for_stage(stage)?;
         }
         Ok(executor)
@@ -241,11 +237,9 @@ fn site_file(site: &str, pipeline: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    const STAGES: [&str; 3] = ["tile", "extract", "train"];
-
     fn load(pipeline: &str, overrides: &[(&str, &str)]) -> Result<Executor> {
         let overrides: Vec<_> = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Executor::load(&pipeline.parse().unwrap(), &overrides, Path::new("pipelines/x.toml"), &STAGES)
+        Executor::load(&pipeline.parse().unwrap(), &overrides, Path::new("pipelines/x.toml"))
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Script<'_> {
             ("nodes", ranks(settings.nodes)),
             ("ntasks", ranks(settings.ntasks)),
             ("cpus-per-task", settings.cpus.map(|cpus| cpus.to_string())),
-            ("gres", settings.gpus.as_ref().map(|gpus| format!("gpu:{gpus}"))),
+            ("gres", settings.gpus.as_ref().filter(|gpus| *gpus != "0").map(|gpus| format!("gpu:{gpus}"))),
             ("constraint", settings.constraint.clone()),
         ];
         options.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
