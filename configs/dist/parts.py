@@ -3,8 +3,7 @@
 parts.py ROOT FOLDER TEXTS WHEEL...
 
 ROOT is the checkout, FOLDER what becomes the archive, TEXTS a folder with the licence files of the wheels, WHEEL `name==version:sha256`
-as ./run fetched it. Crates come from `cargo metadata`: those that are linked, for Linux on x86-64. No network. Fails on a part without
-a licence.
+as ./run fetched it. Crates are those that are linked on Linux on x86-64. No network. Fails on a part without a licence.
 """
 
 import datetime
@@ -58,30 +57,38 @@ checksums = {
 }
 
 
-def is_macro(crate):
-    return any("proc-macro" in target["kind"] for target in packages[crate]["targets"])
+# `cargo metadata` also names crates that a feature would bring which is off; `cargo tree` knows what is built, less what only builds.
+tree = run(
+    "cargo", "tree", "--edges", "normal,no-proc-macro", "--target", TARGET, "--prefix", "none", "--format", "{p}", "--locked", "--offline",
+    "--manifest-path", str(root / "Cargo.toml"),
+)  # fmt: skip
+linked_names = {tuple(line.split()[:2]) for line in tree.splitlines() if line.strip()}
+crates = {crate for crate, package in packages.items() if (package["name"], "v" + package["version"]) in linked_names}
+if len(crates) != len(linked_names):
+    sys.exit(f"parts: cargo tree lists {len(linked_names)} crates, and cargo metadata knows {len(crates)} of them")
+crates.remove(own)
+crates = sorted(crates, key=lambda crate: (packages[crate]["name"], packages[crate]["version"]))
 
 
 def linked_to(crate):
     """Its dependencies that end up in the program: neither build scripts nor macros."""
     for dependency in nodes[crate]["deps"]:
-        if not is_macro(dependency["pkg"]) and any(kind["kind"] is None for kind in dependency["dep_kinds"]):
+        if dependency["pkg"] in crates and any(kind["kind"] is None for kind in dependency["dep_kinds"]):
             yield dependency["pkg"]
-
-
-crates, waiting = set(), [own]
-while waiting:
-    crate = waiting.pop()
-    if crate not in crates:
-        crates.add(crate)
-        waiting += linked_to(crate)
-crates.remove(own)
-crates = sorted(crates, key=lambda crate: (packages[crate]["name"], packages[crate]["version"]))
 
 
 def folder_of(name):
     """Where a crate's source lies, whether or not it is linked itself."""
     return next(pathlib.Path(package["manifest_path"]).parent for package in packages.values() if package["name"] == name)
+
+
+def terms_of(package):
+    """An SPDX expression, or that the package has a text of its own."""
+    if package["license"]:
+        return package["license"].replace("/", " OR ")
+    if package["license_file"]:
+        return "LicenseRef-the text in its package"
+    sys.exit(f"parts: the crate {package['name']} {package['version']} states no licence")
 
 
 def reference(crate):
@@ -160,12 +167,8 @@ components = [
 ]
 for crate in crates:
     package = packages[crate]
-    licence = (package["license"] or "").replace("/", " OR ")
-    if not licence:
-        sys.exit(f"parts: the crate {package['name']} {package['version']} states no licence")
-    components.append(
-        component(package["name"], package["version"], licence, static, reference(crate), checksums[package["name"], package["version"]])
-    )
+    checksum = checksums[package["name"], package["version"]]
+    components.append(component(package["name"], package["version"], terms_of(package), static, reference(crate), checksum))
 
 me = packages[own]
 time = datetime.datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), datetime.timezone.utc)
@@ -198,12 +201,14 @@ for name in ("MIT.txt", "Apache-2.0.txt", "GCC-exception-3.1.txt"):
     shutil.copy(terms / name, out / "Rust" / name)
 
 # Hundreds of crates share a few texts: each is given once, after the names of those that it belongs to.
+NO_TEXT = "Its package has no text. Rust/MIT.txt and Rust/Apache-2.0.txt are those of MIT and Apache-2.0."
 whose = {}
 for crate in crates:
     package = packages[crate]
-    title = f"{package['name']} {package['version']} ({package['license']})"
-    found = licences_in(pathlib.Path(package["manifest_path"]).parent)
-    for text in {file.read_text(errors="replace").strip() for file in found} or {"No text in the package; the terms are in Rust/MIT.txt and Rust/Apache-2.0.txt."}:
+    place = pathlib.Path(package["manifest_path"]).parent
+    found = licences_in(place) + ([place / package["license_file"]] if package["license_file"] else [])
+    title = f"{package['name']} {package['version']} ({terms_of(package).removeprefix('LicenseRef-')})"
+    for text in {file.read_text(errors="replace").strip() for file in found} or {NO_TEXT}:
         whose.setdefault(text, []).append(title)
 line = "=" * 100
 blocks = [f"{line}\n" + "\n".join(titles) + f"\n{line}\n\n{text}\n" for text, titles in sorted(whose.items(), key=lambda item: item[1])]

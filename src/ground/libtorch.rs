@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// The folder `torch` of an installed PyTorch, the folder around it, or an unpacked libtorch.
 const VARIABLE: &str = "WSI_LIBTORCH";

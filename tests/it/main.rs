@@ -21,6 +21,7 @@ mod formats;
 mod gpu_check;
 mod house;
 mod image_folder;
+mod install;
 mod leaks;
 mod losses;
 mod ncmi;
