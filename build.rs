@@ -8,7 +8,8 @@ const TORCH: &str = "src/torch";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rustc-link-arg-bins=-Wl,-rpath,$ORIGIN/lib:$ORIGIN/../lib");
+    // The old kind of search path, DT_RPATH, goes before LD_LIBRARY_PATH: no module of a cluster puts another library in between.
+    println!("cargo:rustc-link-arg-bins=-Wl,-rpath,$ORIGIN/lib,--disable-new-dtags");
 
     println!("cargo:rerun-if-changed={TORCH}");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use wsi::ground::interrupt::{self, Interrupted};
-use wsi::ground::memory;
+use wsi::ground::{libtorch, memory};
 
 fn main() -> ExitCode {
     memory::keep_what_is_freed();
@@ -20,7 +20,8 @@ fn main() -> ExitCode {
         .without_time()
         .with_max_level(tracing::Level::INFO)
         .init();
-    let outcome = interrupt::listen().map_err(anyhow::Error::from).and_then(|()| cli.run());
+    let ready = libtorch::choose().and_then(|()| Ok(interrupt::listen()?));
+    let outcome = ready.and_then(|()| cli.run());
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

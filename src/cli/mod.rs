@@ -14,11 +14,13 @@ use crate::stages::{Data, Machine, Selection};
 
 mod bags;
 mod cancel;
+mod completions;
 mod config;
 mod doctor;
 mod encoders;
 mod extract;
 mod gpu_check;
+mod man;
 mod probe;
 mod pseudonymise;
 mod report;
@@ -72,6 +74,10 @@ enum Verb {
     Pseudonymise(pseudonymise::Arguments),
     /// Print every setting, resolved
     Config(config::Arguments),
+    /// Print what a shell needs to complete words of this program
+    Completions(completions::Arguments),
+    /// Write the manual pages, one a verb
+    Man(man::Arguments),
     /// Compare a device with the processor and measure it (a diagnostic)
     #[command(hide = true)]
     GpuCheck(gpu_check::Arguments),
@@ -100,6 +106,8 @@ impl Cli {
             Verb::Verify(arguments) => arguments.run(),
             Verb::Pseudonymise(arguments) => arguments.run(),
             Verb::Config(arguments) => arguments.run(),
+            Verb::Completions(arguments) => arguments.run(),
+            Verb::Man(arguments) => arguments.run(),
             Verb::GpuCheck(arguments) => arguments.run(),
         }
     }

@@ -7,6 +7,7 @@ pub mod distributions;
 pub mod fingerprint;
 pub mod interrupt;
 pub mod interval;
+pub mod libtorch;
 pub mod linear;
 pub mod listing;
 pub mod memory;

@@ -23,6 +23,7 @@ mod formats;
 mod gpu_check;
 mod house;
 mod image_folder;
+mod install;
 mod leaks;
 mod leases;
 mod losses;

@@ -4,7 +4,7 @@ use tch::Device;
 
 use super::libraries::multiplies;
 use super::{Finding, Patient, bytes, error, ok, warning};
-use crate::ground::device;
+use crate::ground::libtorch;
 use crate::ground::nvidia::{self, Driver, Gpu};
 
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
@@ -31,7 +31,7 @@ pub(super) fn check(_: &Patient) -> Vec<Finding> {
             return vec![warning("GPU driver", wrong, "its library and its module may differ: restart the machine after an update")];
         }
     };
-    let half = device::load_cuda();
+    let half = libtorch::load_cuda();
     // libtorch panics where it is asked for the version of a half that is not there.
     let built_for = half.then(|| tch::utils::has_cudart().then(tch::utils::version_cudart)).flatten();
     let mut findings = vec![version(&driver.version, built_for), gpus(&driver)];
