@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::ground::listing::listing;
 use crate::pipeline::status;
+use crate::render::names;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -21,7 +22,8 @@ impl Arguments {
         let what = match jobs {
             0 => "no job of this folder is in Slurm's queue".to_owned(),
             jobs => format!(
-                "{jobs} jobs cancelled (numbers {}); what is done stays done",
+                "{} cancelled (numbers {}); what is done stays done",
+                names::count(jobs, "job"),
                 listing(&arrays.into_iter().collect::<Vec<_>>(), ", ")
             ),
         };

@@ -214,6 +214,13 @@ struct ScratchArguments {
 }
 
 impl ScratchArguments {
+    /// The arguments again, for a job's command line.
+    fn given(&self) -> Vec<String> {
+        let folder = self.scratch.iter().flat_map(|folder| ["--scratch".to_owned(), folder.display().to_string()]);
+        let most = self.scratch_gb.iter().flat_map(|gb| ["--scratch-gb".to_owned(), gb.to_string()]);
+        folder.chain(most).collect()
+    }
+
     fn place(self) -> Option<ScratchPlace> {
         const GB: u64 = 1_000_000_000;
         self.scratch.map(|folder| ScratchPlace { folder, most: self.scratch_gb.map(|gb| gb.saturating_mul(GB)) })

@@ -57,6 +57,7 @@ impl Arguments {
         let flags = self.rules.settings();
         overrides.extend(flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
         let mut pipeline = Pipeline::load(&self.pipeline, self.scale.as_deref(), &overrides)?;
+        let machine = [self.machine.given(), self.scratch.given()].concat();
         pipeline.scratch = self.scratch.place();
         if let Some(stage) = self.stage {
             return run_stage(&pipeline, &stage, self.shard, &self.machine);
@@ -64,7 +65,7 @@ impl Arguments {
         let order = Order {
             call: Call { pipeline: self.pipeline, scale: self.scale, overrides },
             program: std::env::args().next().unwrap_or_else(|| "wsi".to_owned()),
-            machine: &self.machine.given(),
+            machine: &machine,
             dry: self.dry_run,
         };
         let ran = executors::run(&pipeline, &order, || self.machine.machine())?;

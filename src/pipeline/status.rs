@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use super::Pipeline;
 use super::executors::slurm::{self, End, Queued};
 use super::executors::{Call, Record, Submission, Submitted};
-use super::survey::{StageState, survey};
+use super::survey::{self, StageState, survey};
 use crate::render::status::{Problem, Row, Status};
+use crate::store::leases;
 
 /// What became of the call that was last made in `folder`, a pipeline's (`out/<name>`).
 ///
@@ -30,7 +31,7 @@ pub fn status(folder: &Path) -> Result<Status> {
     let asked = notes.is_empty();
     let outputs = folder.join(slurm::FOLDER);
     let last = record.submissions.last();
-    let stages: Vec<Row> = states.into_iter().map(|state| row(state, last, &queued, asked, &outputs)).collect();
+    let stages: Vec<Row> = states.into_iter().map(|state| row(state, last, &queued, asked, &outputs)).collect::<Result<_>>()?;
     let next = next(&stages, &queued, &record.call);
     let complete = stages.iter().all(|row| row.complete);
     Ok(Status { pipeline: pipeline.name, stages, complete, next, notes, version: env!("CARGO_PKG_VERSION") })
@@ -52,7 +53,7 @@ fn record(folder: &Path) -> Result<Record> {
 }
 
 /// `asked`: the queue is known.
-fn row(state: StageState, last: Option<&Submission>, queued: &[Queued], asked: bool, outputs: &Path) -> Row {
+fn row(state: StageState, last: Option<&Submission>, queued: &[Queued], asked: bool, outputs: &Path) -> Result<Row> {
     let what = match state.stage {
         "tile" | "extract" => "slides",
         "train" => "trainings",
@@ -65,17 +66,42 @@ fn row(state: StageState, last: Option<&Submission>, queued: &[Queued], asked: b
         what,
         items: state.items,
         done: state.done,
+        in_work: 0,
         running: 0,
         waiting: 0,
         failed: of_items.collect(),
         lost: Vec::new(),
         complete: state.complete,
     };
+    for run in &state.open {
+        of_leases(&mut row, run, state.stage)?;
+    }
     let submitted = last.and_then(|last| last.stages.iter().find(|stage| stage.stage == state.stage));
     if let Some(submitted) = submitted.filter(|_| !state.complete) {
         of_jobs(&mut row, submitted, queued, asked, outputs);
     }
-    row
+    Ok(row)
+}
+
+/// What is in work in a run folder, and what was when its worker fell silent.
+fn of_leases(row: &mut Row, run: &Path, stage: &str) -> Result<()> {
+    let finished = survey::finished(run, stage)?;
+    // A lease on what is no slide is about the tables.
+    let slides = survey::outputs(stage).is_some();
+    for sight in leases::look(run)?.into_iter().filter(|sight| !slides || !(finished.contains(&sight.item) || sight.item.starts_with('@')))
+    {
+        let name = || if slides { sight.item.clone() } else { run.file_name().unwrap_or_default().to_string_lossy().into_owned() };
+        match sight.silent {
+            _ if sight.alive => row.in_work += 1,
+            Some(seconds) => {
+                let reason = format!("begun by {}, silent for {seconds:.0} s; the next call takes it over", sight.holder);
+                row.lost.push(Problem { of: name(), reason });
+            }
+            // Its worker ended in an orderly way: it failed or was asked to stop.
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// What the jobs of a stage's last submission do, or how they ended.
@@ -101,15 +127,15 @@ fn of_jobs(row: &mut Row, submitted: &Submitted, queued: &[Queued], asked: bool,
 
 fn next(stages: &[Row], queued: &[Queued], call: &Call) -> String {
     let again = || format!("`{}`", call.command());
+    let in_work = stages.iter().any(|row| row.in_work > 0);
     let troubled = stages.iter().any(|row| !(row.failed.is_empty() && row.lost.is_empty()));
-    match (stages.iter().all(|row| row.complete), queued.is_empty(), troubled) {
+    match (stages.iter().all(|row| row.complete), queued.is_empty() && !in_work, troubled) {
         (true, ..) => "Complete.".to_owned(),
         (false, false, false) => "In work: nothing to do.".to_owned(),
-        (false, false, true) => format!(
-            "Some failed, others are in the queue. When it is empty, remove the cause and repeat {}: it does what is missing.",
-            again()
-        ),
+        (false, false, true) => {
+            format!("Some failed, others go on. When they have ended, remove the cause and repeat {}: it does what is missing.", again())
+        }
         (false, true, true) => format!("Remove the cause, then repeat {}: it does what is missing.", again()),
-        (false, true, false) => format!("No job is in the queue. Repeat {}: it does what is missing.", again()),
+        (false, true, false) => format!("Nobody works on it. Repeat {}: it does what is missing.", again()),
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::Pipeline;
 use super::jobs::{Jobs, Mode, Seen};
 use crate::config::Config;
 use crate::slides;
 use crate::stages::exhibits;
-use crate::store::run;
+use crate::store::{files, run};
 
 /// One stage: how much of it there is.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,8 +25,19 @@ pub(super) struct StageState {
     pub missing: BTreeSet<usize>,
     /// Items that failed in the call that last ended the stage, with the reason.
     pub failed: BTreeMap<String, String>,
+    /// Run folders that are not complete.
+    pub open: Vec<PathBuf>,
     /// Nothing is left to do.
     pub complete: bool,
+}
+
+/// Where a stage's finished slides are inside a run folder: `folder/<id><ending>`; none for a stage whose run is one item.
+pub(super) fn outputs(stage: &str) -> Option<(&'static str, &'static str)> {
+    match stage {
+        "tile" => Some(("patches", "_patches.h5")),
+        "extract" => Some(("bags", ".h5")),
+        _ => None,
+    }
 }
 
 /// Every stage of `pipeline` in its order. Of a stage after one that is not complete only the size is known.
@@ -51,18 +62,19 @@ pub(super) fn survey(pipeline: &Pipeline) -> Result<Vec<StageState>> {
         let seen: Vec<&Seen> = jobs.seen.iter().filter(|job| job.stage == stage).collect();
         let before = states.last().is_none_or(|state| state.complete);
         let mut state = match stage {
-            "tile" => of_slides(&seen, number_of(pipeline, |_, config| Ok(serde_json::to_string(&config.tile)?))?, slides, "patches")?,
+            "tile" => of_slides(&seen, number_of(pipeline, |_, config| Ok(serde_json::to_string(&config.tile)?))?, slides, stage)?,
             "extract" => {
                 let key = |_, config: &Config| {
                     Ok(serde_json::to_string(&(&config.tile, &config.extract, config.extract.random_weights.then_some(config.seed)))?)
                 };
-                of_slides(&seen, number_of(pipeline, key)?, slides, "bags")?
+                of_slides(&seen, number_of(pipeline, key)?, slides, stage)?
             }
             "report" => StageState { items: 1, done: usize::from(before && reported(pipeline, &probes)?), ..StageState::default() },
             _ => of_trainings(pipeline, stage, &behind.iter().map(|&ended| ended > place).collect::<Vec<_>>())?,
         };
         state.stage = stage;
         state.failed = seen.iter().filter_map(|job| job.summary.as_ref()).flat_map(|summary| summary.failed.clone()).collect();
+        state.open = seen.iter().filter(|job| !job.is_done()).map(|job| job.folder.clone()).collect();
         state.complete = before && state.done >= state.items && seen.iter().all(|job| job.is_done());
         states.push(state);
     }
@@ -76,26 +88,25 @@ fn number_of(pipeline: &Pipeline, key: impl Fn(usize, &Config) -> Result<String>
 }
 
 /// A stage whose jobs go through slides; one that is not ended is counted by its outputs.
-fn of_slides(seen: &[&Seen], jobs: usize, slides: usize, outputs: &str) -> Result<StageState> {
+fn of_slides(seen: &[&Seen], jobs: usize, slides: usize, stage: &str) -> Result<StageState> {
     let mut state = StageState { items: jobs.saturating_sub(seen.len()) * slides, ..StageState::default() };
     for job in seen {
         let figure = |name: &str| job.summary.as_ref().and_then(|summary| summary.figures[name].as_u64());
         state.items += figure("slides").map_or(slides, |count| count as usize);
         state.done += match figure("done") {
             Some(count) => count as usize,
-            None => files_in(&job.folder.join(outputs))?,
+            None => finished(&job.folder, stage)?.len(),
         };
     }
     Ok(state)
 }
 
-/// Files of a folder that may not be there yet, without temporary ones.
-fn files_in(folder: &Path) -> Result<usize> {
-    match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error).with_context(|| format!("cannot read the folder '{}'", folder.display())),
-        Ok(entries) => Ok(entries.flatten().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')).count()),
-    }
+/// The slides that a run has finished.
+pub(super) fn finished(run: &Path, stage: &str) -> Result<BTreeSet<String>> {
+    let Some((folder, ending)) = outputs(stage) else { return Ok(BTreeSet::new()) };
+    let names = files::names_in(&run.join(folder))?;
+    let visible = names.iter().filter(|name| !name.starts_with('.'));
+    Ok(visible.filter_map(|name| name.strip_suffix(ending)).map(str::to_owned).collect())
 }
 
 /// `train` or `probe`; `ended`: whether each run has it behind it.

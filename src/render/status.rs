@@ -36,13 +36,15 @@ pub struct Row {
     pub items: usize,
     /// Of these, how many are whole.
     pub done: usize,
+    /// Of these, how many somebody works on at this moment.
+    pub in_work: usize,
     /// Jobs at work.
     pub running: usize,
     /// Jobs that wait, also for the stage before.
     pub waiting: usize,
     /// Jobs and items that failed.
     pub failed: Vec<Problem>,
-    /// Jobs that left neither the queue's knowledge nor an exit code.
+    /// Jobs that are in the queue no more and left no exit code, and items whose worker is silent.
     pub lost: Vec<Problem>,
     /// Nothing is left to do.
     pub complete: bool,
@@ -61,7 +63,7 @@ impl Row {
     fn state(&self) -> &'static str {
         match self {
             Self { complete: true, .. } => "complete",
-            Self { running: 1.., .. } => "running",
+            Self { running: 1.., .. } | Self { in_work: 1.., .. } => "running",
             Self { waiting: 1.., .. } => "waiting",
             Self { failed, .. } if !failed.is_empty() => "failed",
             Self { lost, .. } if !lost.is_empty() => "lost",
@@ -82,15 +84,16 @@ impl Row {
     }
 }
 
-const HEAD: [&str; 8] = ["stage", "state", "of", "done", "running", "waiting", "failed", "lost"];
+const HEAD: [&str; 9] = ["stage", "state", "of", "done", "in work", "jobs running", "waiting", "failed", "lost"];
 
-fn cells(row: &Row) -> [String; 8] {
+fn cells(row: &Row) -> [String; 9] {
     let count = |count: usize| if count == 0 { "–".to_owned() } else { count.to_string() };
     [
         row.stage.clone(),
         row.state().to_owned(),
         format!("{} {}", row.items, row.what),
         row.done.to_string(),
+        count(row.in_work),
         count(row.running),
         count(row.waiting),
         count(row.failed.len()),
@@ -190,6 +193,7 @@ mod tests {
             what,
             items,
             done,
+            in_work: 0,
             running: 0,
             waiting: 0,
             failed: Vec::new(),
@@ -202,17 +206,17 @@ mod tests {
             lost: vec![problem("4/4", "no <exit> code")],
             ..row("extract", "slides", 48, 12)
         };
-        let stages = vec![row("tile", "slides", 48, 48), extract, Row { waiting: 4, ..row("train", "trainings", 200, 0) }];
+        let stages = vec![row("tile", "slides", 48, 48), extract, Row { waiting: 4, in_work: 1, ..row("train", "trainings", 200, 0) }];
         Status { pipeline: "lung".into(), stages, complete: false, next: "repeat it".into(), notes: vec!["a note".into()], version: "1" }
     }
 
     #[test]
     fn the_table_is_aligned_and_reasons_are_said_once() {
         let expected = "\
-stage    state     of             done  running  waiting  failed  lost
-tile     complete  48 slides      48    –        –        –       –
-extract  failed    48 slides      12    –        –        2       1
-train    waiting   200 trainings  0     –        4        –       –
+stage    state     of             done  in work  jobs running  waiting  failed  lost
+tile     complete  48 slides      48    –        –             –        –       –
+extract  failed    48 slides      12    –        –             –        2       1
+train    running   200 trainings  0     1        –             4        –       –
 extract failed: 2/4, 3/4: OUT_OF_MEMORY: killed for memory
 extract lost: 4/4: no <exit> code
 note: a note

@@ -6,6 +6,7 @@ set -euo pipefail
 word=${1:?start, stop, stop-node, start-node or env}
 dir=${2:?a folder of its own}
 cpus=$(nproc)
+[ "$cpus" -ge 2 ] || cpus=2 # two tasks train together
 port=$((21000 + $(printf '%s' "$dir" | cksum | cut -d ' ' -f 1) % 9000))
 
 configure() {
@@ -40,6 +41,7 @@ MaxArraySize=20001
 MaxJobCount=60000
 ReturnToService=2
 MpiDefault=none
+SlurmdParameters=config_overrides
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool
 SlurmctldPidFile=$dir/slurmctld.pid

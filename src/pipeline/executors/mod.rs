@@ -33,7 +33,7 @@ pub struct Order<'a> {
     pub call: Call,
     /// The program, as it was called.
     pub program: String,
-    /// `--device` and `--threads`, where they were given.
+    /// `--device`, `--threads` and `--scratch`, where they were given.
     pub machine: &'a [String],
     /// Nothing is run, written or submitted.
     pub dry: bool,
@@ -44,13 +44,13 @@ pub struct Order<'a> {
 /// # Errors
 /// Jobs of an earlier call that are still in Slurm's queue; whatever the executor says.
 pub fn run(pipeline: &Pipeline, order: &Order, machine: impl FnOnce() -> Result<Machine>) -> Result<Ran> {
-    let earlier = Record::read(&pipeline.folder)?;
     if pipeline.executor.name == Name::Slurm {
-        return slurm::submit(pipeline, order, earlier);
+        return slurm::submit(pipeline, order);
     }
     if order.dry {
         return Ok(Ran::Submitted(plan(&survey(pipeline)?)));
     }
+    let earlier = Record::read(&pipeline.folder)?;
     // Where Slurm is gone, so are its jobs.
     let submissions = earlier.as_ref().map(|record| record.submissions.clone()).unwrap_or_default();
     let queued = slurm::queued(&submissions).unwrap_or_default();

@@ -5,17 +5,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::pipeline::images;
 use crate::program::said;
+use crate::train::cohort;
 
-/// A folder with a small image set and a pipeline of four trainings with two probes each.
+/// A folder with a small cohort of bags and a pipeline of four trainings with two probes each.
 struct Place(tempfile::TempDir);
 
 const PIPELINE: &str = "stages = ['train', 'probe', 'report']
 [inputs]
-images = '{data}'
+bags = '{data}/bags'
+labels = '{data}/labels.csv'
 [settings]
-train = { data = 'cifar100', epochs = 1, batch-size = 8, model = { encoder.name = 'cifar-resnet18' } }
+train = { epochs = 2, model = { aggregator = { name = 'abmil', width = 16 } } }
 probe.resamples = 100
 [[sweep]]
 group = 'k {probe.knn.neighbours}'
@@ -28,7 +29,7 @@ seed = [0, 1]
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        images(&folder.path().join("images"));
+        cohort(&folder.path().join("cohort"), 2, 6);
         std::fs::write(folder.path().join("small.toml"), PIPELINE).unwrap();
         std::fs::create_dir(folder.path().join("bin")).unwrap();
         Self(folder)
@@ -58,7 +59,7 @@ impl Place {
 
     /// `wsi run` on the small pipeline.
     fn run(&self, more: &[&str]) -> Output {
-        let usual = ["run", "small.toml", "--set", "data=images", "--set", "out=out", "--device", "cpu"];
+        let usual = ["run", "small.toml", "--set", "data=cohort", "--set", "out=out", "--device", "cpu"];
         self.wsi(&[&usual[..], more].concat())
     }
 
@@ -212,7 +213,7 @@ sbatch --parsable --dependency=afterok:42 --kill-on-invalid-dep=yes out/small/sl
     place.stand_in("squeue", "echo '41|2|PENDING|Resources|x'; echo '99|1|RUNNING|None|another'; echo '42|1|COMPLETED|None|x'");
     for again in [place.submit(&[]), place.run(&[])] {
         let said = refused(&again);
-        assert!(said.contains("1 jobs of an earlier call") && said.contains("(numbers 41)") && said.contains("wsi cancel"), "{said}");
+        assert!(said.contains("1 job of an earlier call") && said.contains("(numbers 41)") && said.contains("wsi cancel"), "{said}");
     }
     // Jobs that a call left without noting their numbers are known by their comment.
     let record = std::fs::read_to_string(place.path("out/small/pipeline.json")).unwrap();
@@ -221,7 +222,7 @@ sbatch --parsable --dependency=afterok:42 --kill-on-invalid-dep=yes out/small/sl
     assert!(refused(&place.submit(&[])).contains("(numbers 77)"));
     place.stand_in("scontrol", "echo \"scontrol $@\" >>said");
     place.stand_in("scancel", "echo \"scancel $@\" >>said");
-    assert!(printed(&place.wsi(&["cancel", "out/small"])).contains("1 jobs cancelled (numbers 77)"));
+    assert!(printed(&place.wsi(&["cancel", "out/small"])).contains("1 job cancelled (numbers 77)"));
     let asked = std::fs::read_to_string(place.path("said")).unwrap();
     assert!(asked.ends_with("scontrol update JobId=77 Requeue=0\nscancel 77\n"), "{asked}");
 }
@@ -295,10 +296,10 @@ fn status_says_what_failed_what_is_lost_and_what_to_do() {
     std::fs::write(place.path("out/small/slurm/train-41_1.out"), "wsi: the job ended with exit code 0\n").unwrap();
     let text = printed(&place.wsi(&["status", "out/small"]));
     let expected = "\
-stage   state    of           done  running  waiting  failed  lost
-train   failed   4 trainings  1     –        –        2       1
-probe   waiting  8 probes     0     –        1        –       3
-report  waiting  1 report     0     –        1        –       –
+stage   state    of           done  in work  jobs running  waiting  failed  lost
+train   failed   4 trainings  1     –        –             –        2       1
+probe   waiting  8 probes     0     –        –             1        –       3
+report  waiting  1 report     0     –        –             1        –       –
 train failed: share 2/4: OUT_OF_MEMORY: killed for memory: give executor.memory more
 train failed: share 3/4: failed with exit code 1: run 5 of 8 of pipeline 'small': the loss is not finite
 train lost: share 4/4: in the queue no more, and it left no exit code: killed, or its node is gone
@@ -306,7 +307,7 @@ probe lost: share 1/4, share 3/4, share 4/4: in the queue no more, and it left n
 ";
     assert!(text.starts_with(expected), "{text}");
     assert!(text.contains("Remove the cause") || text.contains("remove the cause"), "{text}");
-    assert!(text.contains("`wsi run small.toml --set data=images --set out=out"), "{text}");
+    assert!(text.contains("`wsi run small.toml --set data=cohort --set out=out"), "{text}");
     let tree: serde_json::Value = serde_json::from_str(&printed(&place.wsi(&["status", "out/small", "--json"]))).unwrap();
     assert_eq!((&tree["stages"][0]["failed"][0]["of"], &tree["complete"]), (&"share 2/4".into(), &false.into()));
     printed(&place.wsi(&["status", "out/small", "--html", "status.html"]));

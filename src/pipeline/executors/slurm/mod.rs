@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::record::{Record, Submission, Submitted};
 use super::settings::ExecutorSettings;
@@ -11,7 +11,9 @@ use super::{Order, Ran};
 use crate::ground::listing::listing;
 use crate::pipeline::Pipeline;
 use crate::pipeline::survey::{StageState, survey};
+use crate::render::names;
 use crate::store::files;
+use crate::store::leases::{Leases, Taken};
 use script::Script;
 use shares::Shares;
 
@@ -39,7 +41,7 @@ struct Wanted {
 /// # Errors
 /// Jobs of an earlier call that are still there; a controller that does not answer; a submission that Slurm refuses, after the others of this call were
 /// cancelled.
-pub(super) fn submit(pipeline: &Pipeline, order: &Order, earlier: Option<Record>) -> Result<Ran> {
+pub(super) fn submit(pipeline: &Pipeline, order: &Order) -> Result<Ran> {
     let stages = wanted(pipeline, &survey(pipeline)?)?;
     if stages.is_empty() {
         return Ok(Ran::Nothing);
@@ -58,6 +60,12 @@ pub(super) fn submit(pipeline: &Pipeline, order: &Order, earlier: Option<Record>
         }
         return Ok(Ran::Submitted(text));
     }
+    // Two calls at the same time would each find the queue empty.
+    let leases = Leases::open(&pipeline.folder)?;
+    let Taken::Mine = leases.take("submission")? else {
+        bail!("another call is submitting '{}' at this moment; see `wsi status '{}'`", pipeline.name, pipeline.folder.display())
+    };
+    let earlier = Record::read(&pipeline.folder)?;
     if let Some(record) = &earlier {
         let queued = queued(&record.submissions)?;
         ensure!(queued.is_empty(), "{}", busy(pipeline, &queued));
@@ -75,6 +83,7 @@ pub(super) fn submit(pipeline: &Pipeline, order: &Order, earlier: Option<Record>
         *record.submissions.last_mut().context("one was just made")? = submission.clone();
         record.write(&pipeline.folder)?;
     }
+    leases.close()?;
     let line = |stage: &Submitted| format!("{}: job {}, array {} of {} shares\n", stage.stage, stage.job, stage.array, stage.shares);
     Ok(Ran::Submitted(submission.stages.iter().map(line).collect()))
 }
@@ -183,14 +192,14 @@ fn take_back(submission: &Submission, stage: &str, error: anyhow::Error) -> anyh
 /// A controller that does not answer or refuses.
 pub(in crate::pipeline) fn cancel(submissions: &[Submission]) -> Result<Vec<Queued>> {
     let jobs = queued(submissions)?;
-    let arrays: BTreeSet<String> = jobs.iter().map(|job| job.array.to_string()).collect();
+    let arrays: BTreeSet<u64> = jobs.iter().map(|job| job.array).collect();
     // The last stage first, so that none begins because the one before it is gone.
-    for array in arrays.iter().rev() {
+    for array in arrays.iter().rev().map(u64::to_string) {
         // A job that has just ended cannot be changed, and need not be.
         if let Err(error) = client::ask("scontrol", &["update", &format!("JobId={array}"), "Requeue=0"]) {
             tracing::debug!("{error:#}");
         }
-        client::ask("scancel", &[array])?;
+        client::ask("scancel", &[&array])?;
     }
     Ok(jobs)
 }
@@ -200,8 +209,8 @@ pub(super) fn busy(pipeline: &Pipeline, queued: &[Queued]) -> String {
     let arrays: BTreeSet<u64> = queued.iter().map(|job| job.array).collect();
     let folder = pipeline.folder.display();
     format!(
-        "{} jobs of an earlier call are in Slurm's queue (numbers {}); see `wsi status '{folder}'`, or end them with `wsi cancel '{folder}'`",
-        queued.len(),
+        "{} of an earlier call in Slurm's queue (numbers {}); see `wsi status '{folder}'`, or end them with `wsi cancel '{folder}'`",
+        names::count(queued.len(), "job"),
         listing(&arrays.into_iter().collect::<Vec<_>>(), ", ")
     )
 }

@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use super::client::ask;
 use super::script::ENDED;
+use super::shares::members;
 use crate::pipeline::executors::record::{Submission, Submitted};
 
 /// A job in the queue.
@@ -46,7 +47,7 @@ pub(in crate::pipeline) fn queued(submissions: &[Submission]) -> Result<Vec<Queu
 const OVER: [(&str, &str); 11] = [
     ("COMPLETED", "done"),
     ("FAILED", "failed"),
-    ("CANCELLED", "cancelled"),
+    ("CANCELLED", "by hand, or because what it waited for failed"),
     ("TIMEOUT", "its time was over before it could save: give executor.time more"),
     ("OUT_OF_MEMORY", "killed for memory: give executor.memory more"),
     ("NODE_FAIL", "its node failed"),
@@ -75,8 +76,8 @@ pub(in crate::pipeline) fn ended(stage: &Submitted, folder: &Path) -> BTreeMap<u
         ask("sacct", &["--noheader", "--parsable2", "--allocations", "--array", "--jobs", &job, "--format=JobID,State,ExitCode"]);
     let remembered = || ask("scontrol", &["--oneliner", "show", "job", &job]);
     let mut found: BTreeMap<usize, End> = match accounted {
-        Ok(lines) if !lines.trim().is_empty() => lines.lines().filter_map(of_sacct).collect(),
-        _ => remembered().map(|lines| lines.lines().filter_map(of_scontrol).collect()).unwrap_or_default(),
+        Ok(lines) if !lines.trim().is_empty() => lines.lines().flat_map(of_sacct).collect(),
+        _ => remembered().map(|lines| lines.lines().flat_map(of_scontrol).collect()).unwrap_or_default(),
     };
     for share in stage.members() {
         let more = match found.get(&share) {
@@ -107,17 +108,22 @@ fn in_words(state: &str, exit: &str) -> Option<End> {
     })
 }
 
-/// `12_3|FAILED|1:0`
-fn of_sacct(line: &str) -> Option<(usize, End)> {
-    let mut cells = line.trim().split('|');
-    let share = cells.next()?.split_once('_')?.1.parse().ok()?;
-    Some((share, in_words(cells.next()?, cells.next()?)?))
+/// `12_3|FAILED|1:0`, or `12_[4-9]|CANCELLED|0:0` of jobs that never started.
+fn of_sacct(line: &str) -> Vec<(usize, End)> {
+    let cells: Vec<&str> = line.trim().split('|').collect();
+    let [job, state, exit] = cells[..] else { return Vec::new() };
+    let shares = job.split_once('_').map_or("", |(_, shares)| shares.trim_matches(['[', ']']));
+    of_each(shares, in_words(state, exit))
 }
 
-/// `JobId=4 ArrayJobId=3 ArrayTaskId=1 … JobState=FAILED … ExitCode=1:0 …`
-fn of_scontrol(line: &str) -> Option<(usize, End)> {
-    let value = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-    Some((value("ArrayTaskId")?.parse().ok()?, in_words(value("JobState")?, value("ExitCode")?)?))
+/// `JobId=4 ArrayJobId=3 ArrayTaskId=1 … JobState=FAILED … ExitCode=1:0 …`; of jobs that never started `ArrayTaskId=4-9`.
+fn of_scontrol(line: &str) -> Vec<(usize, End)> {
+    let value = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
+    of_each(value("ArrayTaskId"), in_words(value("JobState"), value("ExitCode")))
+}
+
+fn of_each(shares: &str, end: Option<End>) -> Vec<(usize, End)> {
+    end.map_or_else(Vec::new, |end| members(shares).into_iter().map(|share| (share, end.clone())).collect())
 }
 
 fn of_output(tail: &str) -> Option<End> {
@@ -156,12 +162,15 @@ mod tests {
     #[test]
     fn ends_are_read_from_each_source() {
         let failed = |text: &str| End::Failed(text.to_owned());
-        assert_eq!(of_sacct("12_3|COMPLETED|0:0"), Some((3, End::Done)));
-        assert_eq!(of_sacct("12_3|CANCELLED by 1000|0:15"), Some((3, failed("CANCELLED: cancelled"))));
-        assert_eq!(of_sacct("12_[4-9]|PENDING|0:0"), None);
+        assert_eq!(of_sacct("12_3|COMPLETED|0:0"), [(3, End::Done)]);
+        let cancelled = || failed("CANCELLED: by hand, or because what it waited for failed");
+        assert_eq!(of_sacct("12_3|CANCELLED by 1000|0:15"), [(3, cancelled())]);
+        assert_eq!(of_sacct("12_[4-5%2]|CANCELLED by 1000|0:0"), [(4, cancelled()), (5, cancelled())]);
+        assert_eq!(of_sacct("12_[4-9]|PENDING|0:0"), []);
         let line = "JobId=4 ArrayJobId=3 ArrayTaskId=2 JobName=a b JobState=OUT_OF_MEMORY Reason=None ExitCode=0:125";
-        assert_eq!(of_scontrol(line), Some((2, failed("OUT_OF_MEMORY: killed for memory: give executor.memory more"))));
-        assert_eq!(of_scontrol("JobId=4 ArrayJobId=3 ArrayTaskId=2 JobState=RUNNING ExitCode=0:0"), None);
+        assert_eq!(of_scontrol(line), [(2, failed("OUT_OF_MEMORY: killed for memory: give executor.memory more"))]);
+        assert_eq!(of_scontrol("JobId=4 ArrayJobId=3 ArrayTaskId=4-5,7 JobState=CANCELLED ExitCode=0:0").len(), 3);
+        assert_eq!(of_scontrol("JobId=4 ArrayJobId=3 ArrayTaskId=2 JobState=RUNNING ExitCode=0:0"), []);
         let output = format!("INFO train\nERROR slide 'x' is broken\n{ENDED}1\n");
         assert_eq!(of_output(&output), Some(failed("failed with exit code 1: slide 'x' is broken")));
         assert_eq!(of_output(&format!("{ENDED}75\nINFO started again\n{ENDED}0\n")), Some(End::Done));

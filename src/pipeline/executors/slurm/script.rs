@@ -106,7 +106,9 @@ impl Script<'_> {
         }
         let words: Vec<String> = self.before().into_iter().chain(self.command.iter().cloned()).collect();
         let share = if self.shares.of == 1 { String::new() } else { format!(" --shard \"$SLURM_ARRAY_TASK_ID/{}\"", self.shares.of) };
-        let scratch = if self.stage == "extract" && self.settings.scratch.is_some() { " --scratch \"$TMPDIR\"" } else { "" };
+        // One that was typed wins.
+        let own = self.stage == "extract" && self.settings.scratch.is_some() && !self.command.iter().any(|word| word == "--scratch");
+        let scratch = if own { " --scratch \"$TMPDIR\"" } else { "" };
         let requeues = self.settings.max_requeues.0;
         let _ = write!(
             text,
