@@ -37,6 +37,8 @@ inside() {
   done
   export LD_LIBRARY_PATH=/scratch/hostile
   if /lib64/ld-linux-x86-64.so.2 --inhibit-rpath :/opt/wsi/wsi /opt/wsi/wsi --version >/dev/null 2>&1; then die "the wrong libraries do no harm"; fi
+  ln -s /opt/wsi/wsi by-link
+  ./by-link weights list | grep -q efficientnet-lite0 || die "called by a link, the program does not find what lies beside it"
   export PATH=/opt/wsi:$PATH
   wsi --version
   bash -c 'source /opt/wsi/completions/wsi.bash && complete -p wsi' >/dev/null
