@@ -10,6 +10,7 @@ help("Whole slides in, trustworthy numbers out. `wsi --help` lists the verbs, `m
 
 prepend_path("PATH", folder)
 prepend_path("MANPATH", pathJoin(folder, "man"))
+append_path("MANPATH", "") -- and the system's own pages
 
 -- GPUs: the folder `torch` of an installed PyTorch 2.11.0 with CUDA.
 -- setenv("WSI_LIBTORCH", "/opt/pytorch-2.11.0/lib/python3.12/site-packages/torch")

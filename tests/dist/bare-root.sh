@@ -10,7 +10,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-cache=${WSI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wsi}
+cache=${WSI_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/wsi}
 data=${WSI_TEST_DATA:-$root/../shared/data}
 say() { printf '%s\n' "$*" >&2; }
 skip() { say "skipped: $*"; exit 0; }
@@ -36,7 +36,9 @@ inside() {
     echo "no library" >"hostile/$fake"
   done
   export LD_LIBRARY_PATH=/scratch/hostile
-  if /lib64/ld-linux-x86-64.so.2 --inhibit-rpath /opt/wsi/wsi /opt/wsi/wsi --version >/dev/null 2>&1; then die "the wrong libraries do no harm"; fi
+  if /lib64/ld-linux-x86-64.so.2 --inhibit-rpath :/opt/wsi/wsi /opt/wsi/wsi --version >/dev/null 2>&1; then die "the wrong libraries do no harm"; fi
+  ln -s /opt/wsi/wsi by-link
+  ./by-link weights list | grep -q efficientnet-lite0 || die "called by a link, the program does not find what lies beside it"
   export PATH=/opt/wsi:$PATH
   wsi --version
   bash -c 'source /opt/wsi/completions/wsi.bash && complete -p wsi' >/dev/null

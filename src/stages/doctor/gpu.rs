@@ -107,7 +107,7 @@ fn through_libtorch(driver: &Driver, half: bool) -> Finding {
             gpus => warning(
                 CHECK,
                 format!("a libtorch for processors, beside {gpus} GPUs: they stay idle"),
-                "set LIBTORCH to a CUDA libtorch of the same version, and its lib folder in LD_LIBRARY_PATH",
+                "name a PyTorch of the same version with CUDA in WSI_LIBTORCH (docs/install.md)",
             ),
         };
     }
