@@ -9,6 +9,7 @@ use tch::Tensor;
 use wsi::store::weights::{self, Metadata};
 use wsi::synth::{CohortSettings, cohort, render};
 
+use crate::leases::without_flock;
 use crate::program::{said, wsi};
 
 fn text(path: &Path) -> &str {
@@ -169,6 +170,24 @@ fn weights_are_read_to_their_last_byte() {
     std::fs::write(&path, bytes).unwrap();
     let (level, words) = (of(&findings(&examine()), "weights").0.to_owned(), of(&findings(&examine()), "weights").1);
     assert!(level == "error" && words.contains("damaged or changed") && !words.contains(text(&folder)), "{words}");
+}
+
+#[test]
+fn a_file_system_that_refuses_locks_is_told_with_the_setting_that_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = without_flock(folder.path()) else { return eprintln!("skipped: no C compiler") };
+    let examine = |locking: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wsi"));
+        command.args(["doctor", "--json", "--out", text(&folder.path().join("out"))]).env("LD_PRELOAD", &library);
+        command.env_remove("HDF5_USE_FILE_LOCKING").envs(locking.map(|value| ("HDF5_USE_FILE_LOCKING", value))).output().unwrap()
+    };
+    let output = examine(None);
+    assert!(output.status.success(), "the stages do without: {}", said(&output));
+    let found = findings(&output);
+    assert!(of(&found, "file locks").0 == "warning" && of(&found, "file locks").1.contains("HDF5_USE_FILE_LOCKING=FALSE"), "{found:?}");
+    assert_eq!(of(&found, "HDF5 files").0, "ok");
+    let found = findings(&examine(Some("TRUE")));
+    assert!(of(&found, "HDF5 files").0 == "error" && of(&found, "HDF5 files").1.contains("HDF5_USE_FILE_LOCKING=TRUE"), "{found:?}");
 }
 
 #[test]

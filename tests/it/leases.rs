@@ -82,7 +82,7 @@ fn a_task_of_a_slurm_array_takes_its_share_and_then_what_nobody_has_begun() {
 }
 
 /// A library that has `flock` fail, as on NFS without a lock service.
-fn without_flock(folder: &Path) -> Option<PathBuf> {
+pub fn without_flock(folder: &Path) -> Option<PathBuf> {
     let (source, library) = (folder.join("flock.c"), folder.join("flock.so"));
     std::fs::write(&source, "#include <errno.h>\nint flock(int file, int how) { (void)file; (void)how; errno = ENOLCK; return -1; }\n")
         .unwrap();
