@@ -10,6 +10,7 @@ use wsi::ground::interrupt::{self, Interrupted};
 use wsi::ground::{libtorch, memory};
 
 fn main() -> ExitCode {
+    let listening = interrupt::listen();
     memory::keep_what_is_freed();
     let cli = wsi::cli::Cli::parse();
     let colours = std::io::stderr().is_terminal();
@@ -20,8 +21,7 @@ fn main() -> ExitCode {
         .without_time()
         .with_max_level(tracing::Level::INFO)
         .init();
-    let ready = libtorch::choose().and_then(|()| Ok(interrupt::listen()?));
-    let outcome = ready.and_then(|()| cli.run());
+    let outcome = libtorch::choose().and_then(|()| Ok(listening?)).and_then(|()| cli.run());
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

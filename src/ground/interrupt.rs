@@ -24,11 +24,13 @@ impl std::fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 /// Starts listening. A second SIGTERM or SIGINT ends the program at once, as the shell expects; SIGUSR1, by which schedulers warn of what
-/// is to come, only asks. Within a Slurm job that knows its end (`SLURM_JOB_END_TIME`) the work also stops a minute before it.
+/// is to come, only asks, however often. Within a Slurm job that knows its end (`SLURM_JOB_END_TIME`) the work also stops a minute before it.
 pub fn listen() -> std::io::Result<()> {
     let flag = FLAG.get_or_init(Default::default);
+    let before = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register_conditional_shutdown(signal, 75, Arc::clone(flag))?;
+        signal_hook::flag::register_conditional_shutdown(signal, 75, Arc::clone(&before))?;
+        signal_hook::flag::register(signal, Arc::clone(&before))?;
         signal_hook::flag::register(signal, Arc::clone(flag))?;
     }
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(flag))?;

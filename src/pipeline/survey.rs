@@ -92,8 +92,11 @@ fn of_slides(seen: &[&Seen], jobs: usize, slides: usize, stage: &str) -> Result<
     let mut state = StageState { items: jobs.saturating_sub(seen.len()) * slides, ..StageState::default() };
     for job in seen {
         let figure = |name: &str| job.summary.as_ref().and_then(|summary| summary.figures[name].as_u64());
-        state.items += figure("slides").map_or(slides, |count| count as usize);
+        let items = figure("slides").map_or(slides, |count| count as usize);
+        state.items += items;
         state.done += match figure("done") {
+            // What was left out on purpose is done too.
+            _ if job.is_done() => items,
             Some(count) => count as usize,
             None => finished(&job.folder, stage)?.len(),
         };

@@ -62,9 +62,15 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         Opened::Work(run) => run,
     };
     let leases = Leases::open(&run.folder)?;
-    if !leases.wait_for("probing")? {
-        return run::finished(&run.folder, "probe");
+    let waited = leases.wait_for("probing")?;
+    if let Some(summary) = run.finished_by_another()? {
+        return Ok(summary);
     }
+    anyhow::ensure!(
+        waited,
+        "'{}' lost its folder of leases while another call was at it; run the same command again",
+        run.folder.display()
+    );
     let settings = &config.probe;
     let trained = super::settings_of(&inputs.train)?;
     let trained_summary = run::finished(&inputs.train, "train")?;

@@ -5,19 +5,20 @@ use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use rayon::prelude::*;
 use serde_json::json;
 
 use super::worklist::{Order, Outputs, Worklist};
 use super::{Machine, Selection, on_one_line, write_failed};
 use crate::config::Config;
+use crate::ground::interrupt::{self, Interrupted};
 use crate::ground::plan::Plan;
 use crate::ground::progress::Progress;
 use crate::slides::{self, SlideFile};
 use crate::store::annotations::contours;
 use crate::store::leases::Leases;
-use crate::store::run::{self, Opened, Recipe, Run, Summary};
+use crate::store::run::{Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
 use crate::store::{coords, digest, files};
 use crate::tiling::TileSettings;
@@ -75,7 +76,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         &inputs.selection,
         Outputs { folder: run.path("patches"), ending: "_patches.h5" },
         Order::HeaviestFirst,
-    )?;
+    );
     let work = Work { run: &run, slides: &slides, settings: &config.tile, drawn: inputs.roi.as_deref(), pool: &pool, leases: &leases };
     let mut outcomes = work.tile_all(&worklist, machine.threads)?;
     let failed = |outcomes: &Outcomes| -> BTreeMap<usize, String> {
@@ -85,17 +86,26 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let by_id =
         |failed: BTreeMap<usize, String>| failed.into_iter().map(|(place, reason)| (slides[place].file.id.clone(), reason)).collect();
     if !worklist.closes(outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(&place, _)| place))? {
-        if let Some(summary) = run::summary(&run.folder)? {
+        if let Some(summary) = run.finished_by_another()? {
             tracing::info!("tile: another call has finished the folder");
             return Ok(summary);
         }
+        ensure!(
+            !inputs.selection.shard.is_whole(),
+            "'{}' lost its folder of leases while another call was at it; run the same command again",
+            run.folder.display()
+        );
         let (done, tiles) = counts(outcomes.values());
         tracing::info!("tile: {done} slides of share {}, {tiles} tiles; the last call to end finishes the folder", inputs.selection.shard);
         return run.leave(json!({ "slides": outcomes.len(), "done": done, "tiles": tiles }), by_id(failed(&outcomes)));
     }
+    if let Some(summary) = run.finished_by_another()? {
+        return Ok(summary);
+    }
     for place in 0..slides.len() {
+        interrupt::check()?;
         if let Entry::Vacant(vacant) = outcomes.entry(place) {
-            vacant.insert(work.settled(place, worklist.failure(place)?));
+            vacant.insert(work.settled(place, worklist.failure(place)));
         }
     }
     let failed: BTreeMap<String, String> = by_id(failed(&outcomes));
@@ -133,19 +143,24 @@ impl Work<'_> {
     fn tile_all(&self, worklist: &Worklist, threads: usize) -> Result<Outcomes> {
         let progress = Progress::new("slides", worklist.own().len());
         let outcomes = Mutex::new(Outcomes::new());
-        let ended = std::thread::scope(|scope| {
-            let work = || -> Result<()> {
-                while let Some(place) = worklist.next()? {
-                    let slide = &self.slides[place];
-                    let outcome = tile(self, slide);
-                    if let Err(error) = &outcome {
-                        self.leases.failed(&slide.file.id, &reason(slide, error))?;
+        let work = || -> Result<()> {
+            while let Some(place) = worklist.next()? {
+                let slide = &self.slides[place];
+                let outcome = tile(self, slide);
+                if let Err(error) = &outcome {
+                    if error.is::<Interrupted>() {
+                        return Err(Interrupted.into());
                     }
-                    progress.add(1, &slide.file.id);
-                    outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(place, outcome);
+                    self.leases.failed(&slide.file.id, &reason(slide, error), error.is::<Skipped>())?;
                 }
-                Ok(())
-            };
+                progress.add(1, &slide.file.id);
+                outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(place, outcome);
+            }
+            Ok(())
+        };
+        // Where one thread cannot go on, the others need not wait for what other calls have.
+        let work = || work().inspect_err(|_| worklist.stop());
+        let ended = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads.min(self.slides.len())).map(|_| scope.spawn(work)).collect();
             threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
@@ -154,11 +169,16 @@ impl Work<'_> {
         Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn patches(&self, slide: &Listed) -> PathBuf {
+        self.run.path(&format!("patches/{}_patches.h5", slide.file.id))
+    }
+
     /// A slide that another call has tiled, or why it has not.
     fn settled(&self, place: usize, failure: Option<String>) -> Result<Plan> {
         let slide = &self.slides[place];
         match (failure, self.drawn) {
-            (None, _) => tile(self, slide),
+            _ if self.patches(slide).exists() => coords::read(&self.patches(slide)),
+            (None, _) => Err(anyhow!("it was not tiled, and no call has said why; run the same command again")),
             // Whether there is something drawn for it is known at once, and no failure.
             (Some(reason), Some(drawn)) => Roi::read(drawn, &slide.file, &self.settings.roi).and(Err(anyhow!(reason))),
             (Some(reason), None) => Err(anyhow!(reason)),
@@ -211,7 +231,7 @@ pub(super) fn recipe_from(config: &Config, inputs: BTreeMap<String, String>) -> 
 fn tile(work: &Work, listed: &Listed) -> Result<Plan> {
     let Work { run, settings, pool, .. } = work;
     let file = &listed.file;
-    let patches = run.path(&format!("patches/{}_patches.h5", file.id));
+    let patches = work.patches(listed);
     if patches.exists() {
         return coords::read(&patches);
     }

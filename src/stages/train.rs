@@ -182,10 +182,12 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
         Opened::Work(run) => run,
     };
     let leases = Leases::open(&run.folder)?;
-    if !leases.wait_for("training")? {
+    let waited = leases.wait_for("training")?;
+    if let Some(summary) = run.finished_by_another()? {
         ranks.give_up();
-        return run::finished(&run.folder, "train");
+        return Ok(summary);
     }
+    ensure!(waited, "'{}' lost its folder of leases while another call was at it; run the same command again", run.folder.display());
     split.write(&run.path("split.csv"), dataset.as_ref())?;
     dataset.notes().iter().for_each(|note| tracing::info!("{note}"));
     if config.train.data.is_images() {

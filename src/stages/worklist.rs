@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -16,6 +17,8 @@ use crate::store::leases::{Leases, Taken};
 
 /// The lease of the call that writes the tables.
 const FINISH: &str = "@finish";
+/// How often one that waits asks for what others have.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Hands out slides by their place in the list; shared by the threads of a call.
 pub(super) struct Worklist<'a> {
@@ -41,23 +44,21 @@ struct State {
     held: VecDeque<usize>,
     /// Failed for another, and why.
     noted: BTreeMap<usize, String>,
-    /// Leases when the call began.
-    before: HashSet<String>,
+    /// When those were last asked for.
+    looked: Option<Instant>,
     over: bool,
 }
 
 impl<'a> Worklist<'a> {
     /// `slides`: id and weight of each. `order` is the order within a share.
     ///
-    /// # Errors
-    /// A folder of leases that cannot be read.
     pub(super) fn new<'s>(
         leases: &'a Leases,
         slides: impl Iterator<Item = (&'s str, u64)>,
         selection: &Selection,
         outputs: Outputs,
         order: Order,
-    ) -> Result<Self> {
+    ) -> Self {
         let (ids, weights): (Vec<String>, Vec<u64>) = slides.map(|(id, weight)| (id.to_owned(), weight)).unzip();
         let (mut own, mut others) = selection.shard.divide(&weights);
         if order == Order::HeaviestFirst {
@@ -68,13 +69,18 @@ impl<'a> Worklist<'a> {
         if !selection.steal {
             others.clear();
         }
-        let state = State { own: own.into(), others: others.into(), before: leases.taken()?, ..State::default() };
-        Ok(Self { leases, ids, outputs, waits: selection.shard.is_whole(), state: Mutex::new(state) })
+        let state = State { own: own.into(), others: others.into(), ..State::default() };
+        Self { leases, ids, outputs, waits: selection.shard.is_whole(), state: Mutex::new(state) }
     }
 
     /// How many slides are this call's own.
     pub(super) fn own(&self) -> Vec<usize> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).own.iter().copied().collect()
+        self.state().own.iter().copied().collect()
+    }
+
+    /// Has nothing more handed out, to those that wait either.
+    pub(super) fn stop(&self) {
+        self.state().over = true;
     }
 
     /// The next slide for this call, which then holds its lease or will find its output there; `None` when there is no more for it.
@@ -85,7 +91,7 @@ impl<'a> Worklist<'a> {
         loop {
             interrupt::check()?;
             // Whoever waits does so without keeping the other threads from what they hold.
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state();
             if state.over {
                 return Ok(None);
             }
@@ -108,6 +114,12 @@ impl<'a> Worklist<'a> {
                         break; // others are at the same: a new look
                     }
                 }
+            } else if state.held.is_empty() {
+                return Ok(None);
+            } else if state.looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN) {
+                // One look is enough for all threads.
+                drop(state);
+                std::thread::sleep(LOOK_AGAIN / 4);
             } else {
                 let done = self.outputs.listed()?;
                 for _ in 0..state.held.len() {
@@ -118,11 +130,10 @@ impl<'a> Worklist<'a> {
                         return Ok(Some(place));
                     }
                 }
-                if state.held.is_empty() || !self.waits {
+                if !self.waits {
                     return Ok(None);
                 }
-                drop(state);
-                self.leases.pause()?;
+                state.looked = Some(Instant::now());
             }
         }
     }
@@ -130,14 +141,11 @@ impl<'a> Worklist<'a> {
     /// `place`, if it is this call's to work on.
     fn ask(&self, state: &mut State, place: usize) -> Result<Option<usize>> {
         let id = &self.ids[place];
-        if state.before.contains(id)
-            && let Some(reason) = self.leases.failure(id)?
-        {
-            state.noted.insert(place, reason);
-            return Ok(None);
-        }
         match self.leases.take(id)? {
-            Taken::Mine => return Ok(Some(place)),
+            Taken::Mine { again } => match if again { self.leases.failure(id)? } else { None } {
+                Some(reason) => drop(state.noted.insert(place, reason)),
+                None => return Ok(Some(place)),
+            },
             Taken::Held(_) => state.held.push_back(place),
             Taken::Over => state.over = true,
         }
@@ -152,23 +160,23 @@ impl<'a> Worklist<'a> {
         if self.waits {
             return self.leases.wait_for(FINISH);
         }
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let mut settled = self.outputs.listed()?;
         settled.extend(failed.chain(state.noted.keys().copied()).map(|place| self.ids[place].clone()));
-        for id in &self.ids {
-            if !settled.contains(id) && self.leases.failure(id)?.is_none() {
-                return Ok(false);
-            }
+        for (place, id) in self.ids.iter().enumerate().filter(|(_, id)| !settled.contains(*id)) {
+            let Some(reason) = self.leases.failure(id)? else { return Ok(false) };
+            state.noted.insert(place, reason);
         }
-        Ok(self.leases.take(FINISH)? == Taken::Mine)
+        Ok(matches!(self.leases.take(FINISH)?, Taken::Mine { .. }))
     }
 
-    /// Why a slide failed for another call, if it did.
-    ///
-    /// # Errors
-    /// A note that cannot be read.
-    pub(super) fn failure(&self, place: usize) -> Result<Option<String>> {
-        self.leases.failure(&self.ids[place])
+    /// Why a slide without an output has none: it failed for another call.
+    pub(super) fn failure(&self, place: usize) -> Option<String> {
+        self.state().noted.get(&place).cloned()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

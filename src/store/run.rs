@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::files;
+use super::{files, leases};
 use crate::ground::shard::Shard;
 
 /// What identifies a run: the stage, its resolved settings and the digests of its inputs.
@@ -71,6 +71,8 @@ pub struct Run {
     /// The folder.
     pub folder: PathBuf,
     log: PathBuf,
+    /// What `run.json` held when the run was opened: a call that ended in part.
+    earlier: Option<String>,
     recipe: Recipe,
     digest: String,
     started: Instant,
@@ -123,8 +125,10 @@ impl Run {
     /// As [`Self::open`].
     pub fn open_share(folder: &Path, recipe: Recipe, shard: Shard) -> Result<Opened> {
         if let Some(summary) = done(folder, &recipe)? {
+            leases::remove_left(folder);
             return Ok(Opened::Done(summary));
         }
+        let earlier = summary_text(folder)?;
         let digest = recipe.digest()?;
         let marker = folder.join(RECIPE);
         if !marker.exists() {
@@ -140,7 +144,7 @@ impl Run {
         let log = if shard.is_whole() { LOG.to_owned() } else { format!("{LOGS}/{}.jsonl", shard.to_string().replace('/', "-of-")) };
         let log = folder.join(log);
         files::create_folder(log.parent().unwrap_or(folder))?;
-        let run = Self { folder: folder.to_owned(), log, recipe, digest, started: Instant::now(), since: SystemTime::now() };
+        let run = Self { folder: folder.to_owned(), log, earlier, recipe, digest, started: Instant::now(), since: SystemTime::now() };
         run.log("start", json!({"version": env!("CARGO_PKG_VERSION")}))?;
         Ok(Opened::Work(run))
     }
@@ -170,6 +174,15 @@ impl Run {
             OpenOptions::new().create(true).append(true).open(path).with_context(|| format!("cannot append to '{}'", path.display()))?;
         // One write a line: several calls on one machine may append at the same time.
         Ok(file.write_all(format!("{line}\n").as_bytes())?)
+    }
+
+    /// The summary that another call has written since this one opened the run.
+    ///
+    /// # Errors
+    /// A damaged `run.json`.
+    pub fn finished_by_another(&self) -> Result<Option<Summary>> {
+        let text = summary_text(&self.folder)?.filter(|text| self.earlier.as_ref() != Some(text));
+        text.map(|text| parsed(&text, &self.folder)).transpose()
     }
 
     /// Leaves the folder unfinished after a share of its work; a call for the whole continues it.
@@ -233,12 +246,20 @@ const SUMMARY: &str = "run.json";
 /// # Errors
 /// A damaged `run.json`.
 pub fn summary(folder: &Path) -> Result<Option<Summary>> {
+    summary_text(folder)?.map(|text| parsed(&text, folder)).transpose()
+}
+
+fn summary_text(folder: &Path) -> Result<Option<String>> {
     let path = folder.join(SUMMARY);
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(serde_json::from_str(&text).with_context(|| format!("'{}' is damaged", path.display()))?)),
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read '{}'", path.display())),
     }
+}
+
+fn parsed(text: &str, folder: &Path) -> Result<Summary> {
+    serde_json::from_str(text).with_context(|| format!("'{}' is damaged", folder.join(SUMMARY).display()))
 }
 
 /// The summary of a folder that another stage reads.

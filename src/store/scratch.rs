@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use super::files;
 use crate::ground::interrupt;
 
 const PREFIX: &str = "wsi-scratch-";
+/// Before the folder is locked.
+const NEW: &str = ".new-";
 /// Held locked by the process that the folder belongs to. A machine's own disk has locks.
 const LOCK: &str = "lock";
 /// Copied between two looks whether to stop.
@@ -24,7 +25,7 @@ const PIECE: usize = 16 << 20;
 /// A folder of this process below the one that was named.
 #[derive(Debug)]
 pub struct Scratch {
-    folder: TempDir,
+    folder: PathBuf,
     _lock: File,
     /// Bytes that copies may take together.
     most: u64,
@@ -52,13 +53,18 @@ impl Scratch {
         for name in files::names_in(parent)?.iter().filter(|name| name.starts_with(PREFIX)) {
             let left = parent.join(name);
             if File::open(left.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok()) {
-                std::fs::remove_dir_all(&left).with_context(|| format!("cannot remove '{}'", left.display()))?;
+                // Others may be removing it too.
+                let _ = std::fs::remove_dir_all(&left);
             }
         }
         let context = || format!("cannot write into the scratch folder '{}'", parent.display());
-        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).with_context(context)?;
-        let lock = File::create(folder.path().join(LOCK)).with_context(context)?;
+        let new = tempfile::Builder::new().prefix(NEW).tempdir_in(parent).with_context(context)?;
+        let lock = File::create(new.path().join(LOCK)).with_context(context)?;
         lock.lock().with_context(context)?;
+        let name = new.path().file_name().unwrap_or_default().to_string_lossy().replacen(NEW, PREFIX, 1);
+        let folder = parent.join(name);
+        std::fs::rename(new.path(), &folder).with_context(context)?;
+        drop(new.keep());
         let most = most.map_or_else(|| free(parent).map(|bytes| bytes / 2), Ok)?;
         Ok(Self { folder, _lock: lock, most, used: Arc::default() })
     }
@@ -73,18 +79,29 @@ impl Scratch {
         let sizes = paths.iter().map(|path| Ok(path.metadata()?.len())).collect::<std::io::Result<Vec<u64>>>()?;
         let bytes = sizes.iter().sum();
         // What others on the machine took meanwhile counts too.
-        let room = self.most.saturating_sub(self.used.load(Ordering::Relaxed)).min(free(self.folder.path())?);
+        let room = self.most.saturating_sub(self.used.load(Ordering::Relaxed)).min(free(&self.folder)?);
         if bytes > room {
             return Ok(None);
         }
-        let folder = tempfile::Builder::new().prefix("slide-").tempdir_in(self.folder.path())?.keep();
+        let folder = tempfile::Builder::new().prefix("slide-").tempdir_in(&self.folder)?.keep();
         self.used.fetch_add(bytes, Ordering::Relaxed);
         let place = |path: &Path| folder.join(path.strip_prefix(parent).unwrap_or(path));
         let copied = Copied { path: place(first), folder: folder.clone(), bytes, used: Arc::clone(&self.used) };
         for path in paths {
-            copy(path, &place(path)).with_context(|| format!("cannot copy '{}' to the scratch folder", path.display()))?;
+            match copy(path, &place(path)) {
+                // Others on the machine were quicker.
+                Err(error) if files::is_full(&error) => return Ok(None),
+                other => other.with_context(|| format!("cannot copy '{}' to the scratch folder", path.display()))?,
+            }
         }
         Ok(Some(copied))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is removed by the next call.
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -158,6 +175,6 @@ mod tests {
         std::fs::create_dir(&left).unwrap();
         std::fs::write(left.join(LOCK), "").unwrap();
         drop(Scratch::open(parent.path(), None).unwrap());
-        assert!(living.folder.path().exists() && !left.exists());
+        assert!(living.folder.exists() && !left.exists());
     }
 }

@@ -25,6 +25,7 @@ use super::frozen::{self, Frozen};
 use super::worklist::{Order, Outputs, Worklist};
 use super::{Machine, Selection, write_failed};
 use crate::config::{Config, ExtractSettings};
+use crate::ground::interrupt;
 use crate::ground::plan::Plan;
 use crate::ground::progress::Progress;
 use crate::ground::tile_status::StatusCounts;
@@ -115,7 +116,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         &inputs.selection,
         Outputs { folder: run.path("bags"), ending: ".h5" },
         Order::Listed,
-    )?;
+    );
     let progress = Progress::new("tiles", worklist.own().into_iter().map(|place| planned[place].tiles).sum());
     let account = Account::new(machine.threads, machine.device.is_cuda());
     let wanted = batch_size(settings, machine);
@@ -162,10 +163,15 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         (bags, failed)
     };
     if !worklist.closes(outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(&place, _)| place))? {
-        if let Some(summary) = run::summary(&run.folder)? {
+        if let Some(summary) = run.finished_by_another()? {
             tracing::info!("extract: another call has finished the folder");
             return Ok(summary);
         }
+        ensure!(
+            !inputs.selection.shard.is_whole(),
+            "'{}' lost its folder of leases while another call was at it; run the same command again",
+            run.folder.display()
+        );
         let slides = outcomes.len();
         let (bags, failed) = sorted(outcomes);
         tracing::info!(
@@ -176,11 +182,15 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         );
         return run.leave(figures(&bags, slides), failed);
     }
+    if let Some(summary) = run.finished_by_another()? {
+        return Ok(summary);
+    }
     for (place, plan) in planned.iter().enumerate() {
+        interrupt::check()?;
         if let Entry::Vacant(vacant) = outcomes.entry(place) {
-            vacant.insert(match worklist.failure(place)? {
-                None => source::bagged(&work, plan),
-                Some(reason) => Err(anyhow!(reason)),
+            vacant.insert(match worklist.failure(place) {
+                Some(reason) if !source::bag_path(&work, plan).exists() => Err(anyhow!(reason)),
+                _ => source::stated(&work, plan),
             });
         }
     }

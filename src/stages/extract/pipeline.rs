@@ -121,9 +121,21 @@ pub(super) fn extract(
             scope.spawn(move || feed(work, embedder, account, &tiles, &rows));
         }
         scope.spawn(move || writer::work(work, for_writer, account, &report));
-        let mut keeper =
-            Keeper { work, jobs, progress, tasks, written, slide: None, last_save: Instant::now(), outcomes: Outcomes::new(), full: None };
+        let mut keeper = Keeper {
+            work,
+            jobs,
+            progress,
+            tasks,
+            written,
+            slide: None,
+            last_save: Instant::now(),
+            outcomes: Outcomes::new(),
+            full: None,
+            taken: false,
+        };
         let ended = keeper.keep(encoded);
+        // Nobody waits for what other calls have.
+        worklist.stop();
         let outcomes = keeper.finish(ended);
         let opened = opener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         outcomes.and_then(|outcomes| opened.map(|()| outcomes))
@@ -186,6 +198,8 @@ struct Keeper<'a> {
     outcomes: Outcomes,
     /// There is no room to write, and what was not written.
     full: Option<String>,
+    /// Other calls have taken over what this one had.
+    taken: bool,
 }
 
 /// The slide in work.
@@ -312,7 +326,7 @@ impl Keeper<'_> {
         if let Err(error) = &outcome {
             let (planned, _) = self.jobs[index];
             // Without the note others try the slide themselves.
-            if let Err(error) = self.work.leases.failed(&planned.id, &reason(self.jobs, index, error)) {
+            if let Err(error) = self.work.leases.failed(&planned.id, &reason(self.jobs, index, error), false) {
                 tracing::warn!("{error:#}");
             }
         }
@@ -333,6 +347,12 @@ impl Keeper<'_> {
 
     fn note(&mut self, Written { index, outcome }: Written) {
         let Err(error) = outcome else { return };
+        if error.is::<Interrupted>() {
+            // Others have taken over: the slide is theirs to speak of.
+            self.outcomes.remove(&index);
+            self.taken = true;
+            return;
+        }
         // What this slide met every other would meet.
         if files::is_full(&error) {
             self.full = Some(format!("{}: {}", self.jobs[index].0.id, reason(self.jobs, index, &error)));
@@ -354,7 +374,8 @@ impl Keeper<'_> {
         while let Ok(written) = self.written.recv() {
             self.note(written);
         }
-        ended.map(|()| self.outcomes)
+        ended?;
+        if self.taken { Err(Interrupted.into()) } else { Ok(self.outcomes) }
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) enum Found {
 /// # Errors
 /// A slide that is missing, has changed since it was tiled, or has tiles of a size that the encoder does not take.
 pub(super) fn open(work: &Extraction, planned: &Planned, slide: Option<&SlideFile>) -> Result<Found> {
-    let bag = work.run.path(&format!("bags/{}.h5", planned.id));
+    let bag = bag_path(work, planned);
     if bag.exists() {
         return Ok(Found::Bagged(bagged(work, planned)?));
     }
@@ -74,12 +74,27 @@ pub(super) fn open(work: &Extraction, planned: &Planned, slide: Option<&SlideFil
     Ok(Found::Opened(Box::new(Opened { plan: Arc::new(plan), bag, part, rows, slide, copy })))
 }
 
-/// The tiles of a bag that is there.
+pub(super) fn bag_path(work: &Extraction, planned: &Planned) -> PathBuf {
+    work.run.path(&format!("bags/{}.h5", planned.id))
+}
+
+/// The tiles of a bag that another call has written while this one was at work, as it says itself.
+///
+/// # Errors
+/// A bag that cannot be read.
+pub(super) fn stated(work: &Extraction, planned: &Planned) -> Result<StatusCounts> {
+    match bag::read_header(&bag_path(work, planned))?.and_then(|header| header.status) {
+        Some(status) => Ok(status),
+        None => bagged(work, planned),
+    }
+}
+
+/// The tiles of a bag that is there, once all of it is read.
 ///
 /// # Errors
 /// A bag that cannot be read, or was computed in another precision or on another kind of device.
-pub(super) fn bagged(work: &Extraction, planned: &Planned) -> Result<StatusCounts> {
-    let bag = work.run.path(&format!("bags/{}.h5", planned.id));
+fn bagged(work: &Extraction, planned: &Planned) -> Result<StatusCounts> {
+    let bag = bag_path(work, planned);
     let found = bag::read(&bag)?;
     let (there, here) = (found.header.as_ref().and_then(|header| header.origin.computed.as_ref()), &work.frozen.origin.computed);
     ensure!(

@@ -36,6 +36,8 @@ use owner::Owner;
 
 /// Below the run folder.
 const FOLDER: &str = ".leases";
+/// What it is called while it is removed.
+const ENDED: &str = ".leases-ended-";
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_secs(15);
 /// Without a sign of life for so long a holder is gone: far above what a file server that is busy, or attributes that a client remembers (60 s on NFS),
@@ -57,7 +59,10 @@ pub struct Leases {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
     /// This process holds it.
-    Mine,
+    Mine {
+        /// Another had it before.
+        again: bool,
+    },
     /// Another does, in words.
     Held(String),
     /// The run was finished by another, and its leases are gone.
@@ -70,6 +75,8 @@ struct Failure {
     token: String,
     group: String,
     reason: String,
+    /// It would be the same for everybody.
+    lasting: bool,
 }
 
 impl Leases {
@@ -95,13 +102,12 @@ impl Leases {
     /// # Errors
     /// A folder that cannot be read or written.
     pub fn take(&self, item: &str) -> Result<Taken> {
-        let mut now = None;
         for generation in 0_u64.. {
             let path = self.folder.join(lease_name(item, generation));
             match self.create(&path) {
                 Ok(()) => {
                     self.heartbeat.hold(self.folder.join(lease_name(item, generation + 1)));
-                    return Ok(Taken::Mine);
+                    return Ok(Taken::Mine { again: generation > 0 });
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == ErrorKind::NotFound && !self.folder.exists() => return Ok(Taken::Over),
@@ -110,15 +116,12 @@ impl Leases {
             let Some((token, written)) = holder(&path)? else { return Ok(Taken::Over) };
             // A server that answers twice to one request says that there is a file when it is ours.
             if token == self.heartbeat.token() {
-                return Ok(Taken::Mine);
+                return Ok(Taken::Mine { again: generation > 0 });
             }
-            let now = match now {
-                Some(now) => now,
-                None => match self.heartbeat.beat() {
-                    Ok(time) => *now.insert(time),
-                    Err(_) if !self.folder.exists() => return Ok(Taken::Over),
-                    Err(error) => return Err(error),
-                },
+            let now = match self.heartbeat.now() {
+                Ok(now) => now,
+                Err(_) if !self.folder.exists() => return Ok(Taken::Over),
+                Err(error) => return Err(error),
             };
             if let Some(holder) = owner::alive(&self.folder, &token, written, now)? {
                 return Ok(Taken::Held(holder));
@@ -135,7 +138,7 @@ impl Leases {
         let mut said = false;
         loop {
             match self.take(item)? {
-                Taken::Mine => return Ok(true),
+                Taken::Mine { .. } => return Ok(true),
                 Taken::Over => return Ok(false),
                 Taken::Held(holder) if !said => {
                     tracing::info!("waiting for {holder}, which works in the same folder");
@@ -156,24 +159,29 @@ impl Leases {
         Ok(interrupt::check()?)
     }
 
-    /// Whether this process may go on writing: it has shown that it lives in time.
+    /// Whether this process may go on writing: it has shown in time that it lives, or nobody has taken its items.
     ///
     /// # Errors
-    /// It stood still so long that others may have taken its items.
+    /// `Interrupted`: others have; this process is to end.
     pub fn check(&self) -> Result<()> {
-        self.heartbeat.check()
+        Ok(self.heartbeat.check()?)
     }
 
-    /// Leaves a note for others that an item which this process holds has failed.
+    /// Leaves a note for others that an item which this process holds has failed; `lasting`: as it would for anybody at any time.
     ///
     /// # Errors
     /// A folder that cannot be written.
-    pub fn failed(&self, item: &str, reason: &str) -> Result<()> {
-        let note = Failure { token: self.heartbeat.token().to_owned(), group: self.group.clone(), reason: reason.to_owned() };
+    pub fn failed(&self, item: &str, reason: &str, lasting: bool) -> Result<()> {
+        if !self.folder.exists() {
+            return Ok(()); // the run was finished without it
+        }
+        let (token, group) = (self.heartbeat.token().to_owned(), self.group.clone());
+        let note = Failure { token, group, reason: reason.to_owned(), lasting };
         files::write_bytes(&self.failure_path(item), serde_json::to_string(&note)?.as_bytes())
     }
 
-    /// Why an item failed for another process that is still at work or belongs to the same job array: it need not be tried again.
+    /// Why an item failed for another process that is still at work or belongs to the same job array, or for anybody where that lasts: it need
+    /// not be tried again.
     ///
     /// # Errors
     /// A folder that cannot be read.
@@ -185,9 +193,12 @@ impl Leases {
             Err(error) => return Err(error).with_context(|| format!("cannot read '{}'", path.display())),
         };
         let Ok(note) = serde_json::from_slice::<Failure>(&text) else { return Ok(None) };
-        let counts = note.token != self.heartbeat.token()
-            && (note.group == self.group
-                || owner::alive(&self.folder, &note.token, SystemTime::UNIX_EPOCH, self.heartbeat.beat()?)?.is_some());
+        if note.token == self.heartbeat.token() {
+            return Ok(None);
+        }
+        let counts = note.lasting
+            || note.group == self.group
+            || owner::alive(&self.folder, &note.token, SystemTime::UNIX_EPOCH, self.heartbeat.now()?)?.is_some();
         Ok(counts.then_some(note.reason))
     }
 
@@ -199,19 +210,18 @@ impl Leases {
         Ok(look::leases(&self.folder)?.into_keys().collect())
     }
 
-    /// Takes the folder of leases away: the run is finished.
+    /// Takes the folder of leases away: the run is finished. Others see it whole or not at all.
     ///
     /// # Errors
-    /// Files that cannot be removed.
+    /// A folder that cannot be renamed.
     pub fn close(self) -> Result<()> {
-        self.heartbeat.stop();
-        match std::fs::remove_dir_all(&self.folder) {
-            // Another process may just leave.
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
-                Err(error).with_context(|| format!("cannot remove '{}'", self.folder.display()))
-            }
-            _ => Ok(()),
+        let ended = self.folder.with_file_name(format!("{ENDED}{}", self.heartbeat.token()));
+        match std::fs::rename(&self.folder, &ended) {
+            Ok(()) => remove_ended(&ended),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot rename '{}'", self.folder.display())),
         }
+        Ok(())
     }
 
     fn create(&self, path: &Path) -> std::io::Result<()> {
@@ -222,6 +232,30 @@ impl Leases {
 
     fn failure_path(&self, item: &str) -> PathBuf {
         self.folder.join(format!("{item}.failed"))
+    }
+}
+
+impl Drop for Leases {
+    fn drop(&mut self) {
+        self.heartbeat.stop();
+    }
+}
+
+/// Removes what a call that was killed at its end left in the folder of a finished run.
+pub(super) fn remove_left(run: &Path) {
+    for name in files::names_in(run).unwrap_or_default() {
+        if name == FOLDER || name.starts_with(ENDED) {
+            remove_ended(&run.join(name));
+        }
+    }
+}
+
+/// Nothing depends on these files any more, and others may be removing them too.
+fn remove_ended(folder: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(folder)
+        && error.kind() != ErrorKind::NotFound
+    {
+        tracing::warn!("'{}' stays behind: {error}", folder.display());
     }
 }
 
@@ -254,10 +288,13 @@ fn expires() -> Result<Duration> {
 mod tests {
     use super::*;
 
+    const FIRST: Taken = Taken::Mine { again: false };
+    const AGAIN: Taken = Taken::Mine { again: true };
+
     /// Leaves its leases as a machine that loses its power does: known to live on another machine, and never touched again.
     fn lost(run: &Path, item: &str, age: Duration) {
         let leases = Leases::open(run).unwrap();
-        assert_eq!(leases.take(item).unwrap(), Taken::Mine);
+        assert_eq!(leases.take(item).unwrap(), FIRST);
         let path = leases.heartbeat.path().to_owned();
         let mut owner: Owner = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         owner.boot = "another machine".into();
@@ -276,7 +313,7 @@ mod tests {
                 let asking: Vec<_> = leases.iter().map(|leases| scope.spawn(|| leases.take(&item).unwrap())).collect();
                 asking.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
-            assert_eq!(taken.iter().filter(|taken| **taken == Taken::Mine).count(), 1, "{taken:?}");
+            assert_eq!(taken.iter().filter(|taken| **taken == FIRST).count(), 1, "{taken:?}");
         }
     }
 
@@ -284,8 +321,8 @@ mod tests {
     fn what_its_holder_left_is_taken_over_by_one() {
         let run = tempfile::tempdir().unwrap();
         let first = Leases::open(run.path()).unwrap();
-        assert_eq!(first.take("a").unwrap(), Taken::Mine);
-        assert_eq!(first.take("a").unwrap(), Taken::Mine, "it is still its own");
+        assert_eq!(first.take("a").unwrap(), FIRST);
+        assert_eq!(first.take("a").unwrap(), FIRST, "it is still its own");
         let others: Vec<Leases> = (0..8).map(|_| Leases::open(run.path()).unwrap()).collect();
         assert!(others.iter().all(|other| matches!(other.take("a").unwrap(), Taken::Held(_))));
         drop(first);
@@ -293,7 +330,7 @@ mod tests {
             let asking: Vec<_> = others.iter().map(|leases| scope.spawn(|| leases.take("a").unwrap())).collect();
             asking.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(taken.iter().filter(|taken| **taken == Taken::Mine).count(), 1, "{taken:?}");
+        assert_eq!(taken.iter().filter(|taken| **taken == AGAIN).count(), 1, "{taken:?}");
     }
 
     #[test]
@@ -303,7 +340,7 @@ mod tests {
         lost(run.path(), "stale", Duration::from_secs(200));
         let leases = Leases::open(run.path()).unwrap();
         assert!(matches!(leases.take("fresh").unwrap(), Taken::Held(_)));
-        assert_eq!(leases.take("stale").unwrap(), Taken::Mine);
+        assert_eq!(leases.take("stale").unwrap(), AGAIN);
         assert_eq!(leases.taken().unwrap().len(), 2);
     }
 
@@ -314,25 +351,27 @@ mod tests {
         let lease = File::create(run.path().join(FOLDER).join(lease_name("a", 0))).unwrap();
         assert!(matches!(leases.take("a").unwrap(), Taken::Held(_)), "its holder may be about to write its name");
         lease.set_modified(SystemTime::now() - Duration::from_secs(200)).unwrap();
-        assert_eq!(leases.take("a").unwrap(), Taken::Mine);
+        assert_eq!(leases.take("a").unwrap(), AGAIN);
     }
 
     #[test]
     fn a_failure_counts_while_its_process_is_there() {
         let run = tempfile::tempdir().unwrap();
         let (one, other) = (Leases::open(run.path()).unwrap(), Leases::open(run.path()).unwrap());
-        one.failed("a", "torn in two").unwrap();
+        one.failed("a", "torn in two", false).unwrap();
+        one.failed("c", "not drawn", true).unwrap();
         assert_eq!(other.failure("a").unwrap().as_deref(), Some("torn in two"));
         assert_eq!((one.failure("a").unwrap(), other.failure("b").unwrap()), (None, None), "its own is for it to know");
         drop(one);
         assert_eq!(other.failure("a").unwrap(), None, "a later call tries again");
+        assert_eq!(other.failure("c").unwrap().as_deref(), Some("not drawn"));
     }
 
     #[test]
     fn a_finished_run_keeps_no_leases_and_tells_who_comes_late() {
         let run = tempfile::tempdir().unwrap();
         let (one, late) = (Leases::open(run.path()).unwrap(), Leases::open(run.path()).unwrap());
-        assert_eq!(one.take("a").unwrap(), Taken::Mine);
+        assert_eq!(one.take("a").unwrap(), FIRST);
         one.close().unwrap();
         assert!(!run.path().join(FOLDER).exists());
         assert_eq!(late.take("b").unwrap(), Taken::Over);
@@ -343,11 +382,13 @@ mod tests {
     fn one_that_stood_still_goes_on_unless_another_has_taken_over() {
         let run = tempfile::tempdir().unwrap();
         let leases = Leases::open_with(run.path(), Duration::from_secs(2)).unwrap();
-        assert_eq!(leases.take("a").unwrap(), Taken::Mine);
+        assert_eq!(leases.take("a").unwrap(), FIRST);
         leases.heartbeat.stand_still();
         leases.check().unwrap();
         leases.heartbeat.stand_still();
+        // Whatever gives the next sign of life, the gap before it is remembered, and so is what was found.
+        leases.heartbeat.beat().unwrap();
         File::create(run.path().join(FOLDER).join(lease_name("a", 1))).unwrap();
-        assert!(leases.check().unwrap_err().to_string().contains("others work on its items now"));
+        assert!(leases.check().is_err() && leases.check().is_err());
     }
 }

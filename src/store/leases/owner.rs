@@ -54,7 +54,8 @@ impl Owner {
 
     /// Whether it is known to have ended.
     fn has_ended(&self) -> bool {
-        self.is_near() && (self.started.is_none() || started(self.pid) != self.started)
+        // Where it cannot be looked at it may belong to somebody else.
+        self.is_near() && (is_gone(self.pid) || started(self.pid).is_some_and(|started| Some(started) != self.started))
     }
 }
 
@@ -88,13 +89,24 @@ pub(super) fn read(folder: &Path, token: &str) -> Result<Option<(Owner, SystemTi
     }
 }
 
-/// When a process of this machine started, if there is such a process and it is more than a trace that its parent has not looked at.
+/// When a process of this machine started, as far as it can be seen.
 fn started(pid: u32) -> Option<u64> {
+    fields(pid)?.get(19)?.parse().ok()
+}
+
+/// Whether there is no such process, or only a trace that its parent has not looked at.
+fn is_gone(pid: u32) -> bool {
+    // SAFETY: signal 0 is none; only whether it could be sent is asked.
+    let absent = unsafe { libc::kill(pid as i32, 0) } != 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
+    absent || fields(pid).is_some_and(|fields| matches!(&*fields[0], "Z" | "X"))
+}
+
+/// What `/proc` says of a process, from its state on.
+fn fields(pid: u32) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces.
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok()).flatten()
+    let fields: Vec<String> = text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect();
+    (!fields.is_empty()).then_some(fields)
 }
 
 fn boot() -> String {

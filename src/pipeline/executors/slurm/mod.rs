@@ -62,7 +62,7 @@ pub(super) fn submit(pipeline: &Pipeline, order: &Order) -> Result<Ran> {
     }
     // Two calls at the same time would each find the queue empty.
     let leases = Leases::open(&pipeline.folder)?;
-    let Taken::Mine = leases.take("submission")? else {
+    let Taken::Mine { .. } = leases.take("submission")? else {
         bail!("another call is submitting '{}' at this moment; see `wsi status '{}'`", pipeline.name, pipeline.folder.display())
     };
     let earlier = Record::read(&pipeline.folder)?;

@@ -114,9 +114,11 @@ impl Script<'_> {
             text,
             r#"
 # Slurm tells this shell when the job's time is nearly up or its node is wanted; the program then saves and ends with 75.
-trap 'kill -USR1 "$program" 2>/dev/null' USR1 TERM
+# A notice that comes before the program listens would kill it.
+trap '' USR1
 {command}{share}{scratch} &
 program=$!
+trap 'kill -USR1 "$program" 2>/dev/null' USR1 TERM
 wait "$program"
 while kill -0 "$program" 2>/dev/null; do wait "$program"; done
 wait "$program"
