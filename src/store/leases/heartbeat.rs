@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 
 use super::owner::Owner;
-use crate::ground::interrupt::{self, Interrupted};
+use crate::ground::interrupt::Interrupted;
 use crate::store::files;
 
 /// From finding a holder gone to having its item, as a share of the time after which it is gone.
@@ -25,6 +25,8 @@ pub(super) struct Heartbeat {
     path: PathBuf,
     token: String,
     expires: Duration,
+    /// Asks the process to end.
+    end: fn(),
     state: Mutex<State>,
     /// Held while it is found out whether others have taken over, so that nobody goes on before.
     finding_out: Mutex<()>,
@@ -47,7 +49,7 @@ struct State {
 
 impl Heartbeat {
     /// Makes the file and starts the thread.
-    pub(super) fn start(folder: &Path, owner: &Owner, every: Duration) -> Result<Arc<Self>> {
+    pub(super) fn start(folder: &Path, owner: &Owner, every: Duration, end: fn()) -> Result<Arc<Self>> {
         let context = || format!("cannot write into '{}'", folder.display());
         let mut file = tempfile::Builder::new().prefix("").suffix(".alive").rand_bytes(16).tempfile_in(folder).with_context(context)?;
         file.write_all(serde_json::to_string(owner)?.as_bytes()).with_context(context)?;
@@ -62,6 +64,7 @@ impl Heartbeat {
             path,
             token,
             expires: Duration::from_secs_f64(owner.expires),
+            end,
             state: Mutex::new(State { last: Instant::now(), seen, suspect: false, lost: false, next: Vec::new() }),
             finding_out: Mutex::default(),
             going: Mutex::new(Some(going)),
@@ -155,7 +158,7 @@ impl Heartbeat {
             let why = unknown.map_or_else(|| "others work on its items now".to_owned(), |error| format!("{error:#}"));
             tracing::error!("this process stood still, or could not reach its folder, for too long: {why}");
             state.lost = true;
-            interrupt::ask();
+            (self.end)();
             return Err(Interrupted);
         }
         state.suspect = false;

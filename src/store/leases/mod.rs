@@ -85,14 +85,14 @@ impl Leases {
     /// # Errors
     /// A folder that cannot be written; `WSI_LEASE_EXPIRES` that is no number of seconds.
     pub fn open(run: &Path) -> Result<Self> {
-        Self::open_with(run, expires()?)
+        Self::open_with(run, expires()?, interrupt::ask)
     }
 
-    fn open_with(run: &Path, expires: Duration) -> Result<Self> {
+    fn open_with(run: &Path, expires: Duration, end: fn()) -> Result<Self> {
         let folder = run.join(FOLDER);
         files::create_folder(&folder)?;
         let owner = Owner::this(expires);
-        let heartbeat = Heartbeat::start(&folder, &owner, BEAT.mul_f64(expires.as_secs_f64() / EXPIRES.as_secs_f64()))?;
+        let heartbeat = Heartbeat::start(&folder, &owner, BEAT.mul_f64(expires.as_secs_f64() / EXPIRES.as_secs_f64()), end)?;
         let group = owner.array.unwrap_or_else(|| heartbeat.token().to_owned());
         Ok(Self { folder, group, heartbeat })
     }
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn one_that_stood_still_goes_on_unless_another_has_taken_over() {
         let run = tempfile::tempdir().unwrap();
-        let leases = Leases::open_with(run.path(), Duration::from_secs(2)).unwrap();
+        let leases = Leases::open_with(run.path(), Duration::from_secs(2), || ()).unwrap();
         assert_eq!(leases.take("a").unwrap(), FIRST);
         leases.heartbeat.stand_still();
         leases.check().unwrap();
