@@ -140,7 +140,7 @@ fn of_output(tail: &str) -> Option<End> {
 fn last_error(tail: &str) -> String {
     const LONGEST: usize = 300;
     let Some(line) = tail.lines().map(str::trim).rfind(|line| line.starts_with("ERROR")) else { return String::new() };
-    let text: String = line.trim_start_matches("ERROR").trim().chars().take(LONGEST).collect();
+    let text: String = line.trim_start_matches("ERROR").trim().trim_end_matches(':').chars().take(LONGEST).collect();
     format!(": {text}")
 }
 

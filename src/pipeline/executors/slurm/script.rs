@@ -123,13 +123,15 @@ wait "$program"
 while kill -0 "$program" 2>/dev/null; do wait "$program"; done
 wait "$program"
 code=$?
+# Ended by the signal itself: it came before the program listened.
+case $code in 138 | 143) code=75 ;; esac
 
 # A job that stopped while Slurm lets it run goes back into the queue. One that is cancelled, or that Slurm puts back, runs no more.
 job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 if [ "$code" = 75 ] && [ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ]; then
   if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {requeues} ]; then
     echo "wsi: back into the queue, number $((${{SLURM_RESTART_COUNT:-0}} + 1)) of {requeues} (executor.max-requeues)"
-    scontrol requeue "$job" && sleep 600
+    scontrol requeue "$job" && {{ sleep 600; exit 75; }}
   else
     echo "wsi: stopped for good after {requeues} returns to the queue (executor.max-requeues); the same 'wsi run' continues"
   fi
