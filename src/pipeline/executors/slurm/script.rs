@@ -12,6 +12,11 @@ const NOTICE: u32 = 120;
 /// Beginning of the last line of a job's output; the exit code follows.
 pub(super) const ENDED: &str = "wsi: the job ended with exit code ";
 
+/// What a stage's jobs are called. A comma would end the name where `squeue` is given several.
+pub(super) fn job_name(pipeline: &str, stage: &str) -> String {
+    format!("wsi-{}-{stage}", pipeline.replace(',', "_"))
+}
+
 /// An array of jobs, one share of a stage each.
 pub(super) struct Script<'a> {
     /// Of the pipeline.
@@ -38,7 +43,7 @@ impl Script<'_> {
     fn options(&self) -> Vec<(&'static str, String)> {
         let settings = self.settings;
         let mut options = vec![
-            ("job-name", format!("wsi-{}-{}", self.pipeline, self.stage)),
+            ("job-name", job_name(self.pipeline, self.stage)),
             ("comment", self.tag.to_owned()),
             ("array", self.shares.array(settings.at_most)),
             ("output", self.output()),
