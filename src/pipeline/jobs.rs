@@ -246,7 +246,8 @@ impl<'a> Jobs<'a> {
                         selection: part.selection(stage),
                         scratch: self.pipeline.scratch.clone(),
                     };
-                    let key = serde_json::to_string(&("extract", &config.extract, config.seed, &inputs.tiles))?;
+                    let seed = config.extract.random_weights.then_some(config.seed);
+                    let key = serde_json::to_string(&("extract", &config.extract, seed, &inputs.tiles))?;
                     let run = |out: &Path, machine: &Machine, _: &Ranks| Ok(Some(extract::run(config, &inputs, out, machine)?));
                     bags = self.job(key, &config.extract.encoder.name, || extract::recipe(config, &inputs), run)?;
                     &bags

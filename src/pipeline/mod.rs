@@ -155,7 +155,7 @@ impl Pipeline {
             }
         }
         let size = Size { scale: scale.map(str::to_owned), about: apply(&mut file, scale)?, changed: settings.clone() };
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name(path);
         let stages = stages(&file.stages)?;
         let executor = Executor::load(&file.executor, &of_executor, path)?;
         let out = file.out.clone().with_context(|| format!("pipeline '{name}': say where the results go: --set out=DIR"))?;
@@ -194,6 +194,11 @@ impl Pipeline {
             scratch: None,
         })
     }
+}
+
+/// What a pipeline is called by its file.
+fn name(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Makes `file` what it is at the size `scale`; gives the size in words.

@@ -24,7 +24,7 @@ pub fn status(folder: &Path) -> Result<Status> {
     let pipeline = Pipeline::load(pipeline, scale.as_deref(), overrides).with_context(from_here)?;
     let states = survey(&pipeline)?;
     let mut notes = Vec::new();
-    let queued = slurm::queued(&record.submissions).unwrap_or_else(|error| {
+    let queued = slurm::queued(&record.submissions, &pipeline.name).unwrap_or_else(|error| {
         notes.push(format!("the queue is not known, what is said of jobs comes from their outputs: {error:#}"));
         Vec::new()
     });
@@ -42,7 +42,8 @@ pub fn status(folder: &Path) -> Result<Status> {
 /// # Errors
 /// A folder in which `wsi run` was never called; a controller that does not answer.
 pub fn cancel(folder: &Path) -> Result<(usize, BTreeSet<u64>)> {
-    let jobs = slurm::cancel(&record(folder)?.submissions)?;
+    let record = record(folder)?;
+    let jobs = slurm::cancel(&record.submissions, &super::name(&record.call.pipeline))?;
     Ok((jobs.len(), jobs.into_iter().map(|job| job.array).collect()))
 }
 

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 data=$(cd "$1" && pwd)/lung-mil
 shift
 parts=${*:-arrays chaos ranks trouble}
-work=$(mktemp -d)
+work=$(mktemp -d) && chmod 755 "$work" # munged is another user
 cluster=$work/cluster
 events=${WSI_CHAOS_EVENTS:-20}
 RANDOM=${WSI_CHAOS_SEED:-$(date +%s)}
@@ -20,7 +20,7 @@ die() {
 }
 end() {
   "$here/cluster.sh" stop "$cluster" || true
-  [ -n "${good:-}" ] && rm -rf "$work"
+  if [ -n "${good:-}" ]; then rm -rf "$work"; fi
 }
 trap end EXIT
 
@@ -34,7 +34,7 @@ slurm=(--set executor.name=slurm --set executor.cpus=1)
 
 # Everything but clocks, jobs and how often somebody began.
 same() {
-  diff -rq -x slurm -x pipeline.json -x run.json -x log.jsonl "$1/lung-small" "$2/lung-small" || die "$2 differs from $1"
+  diff -rq -x slurm -x pipeline.json -x run.json -x log.jsonl -x logs "$1/lung-small" "$2/lung-small" || die "$2 differs from $1"
   [ -z "$(find "$2/lung-small" -name '.*')" ] || die "hidden files stay in $2"
 }
 
@@ -61,7 +61,7 @@ arrays() {
   wsi "${common[@]}" --set out=arrays "${slurm[@]}" --set executor.array=4
   local refused
   refused=$(wsi "${common[@]}" --set out=arrays "${slurm[@]}" 2>&1) && die "a second call was taken"
-  grep -q "jobs of an earlier call in Slurm's queue" <<<"$refused" || die "$refused"
+  grep -q "of an earlier call" <<<"$refused" || die "$refused"
   until_empty 300
   wsi status arrays/lung-small
   same local arrays
@@ -70,62 +70,85 @@ arrays() {
 }
 
 # A running job of ours, as ARRAY_SHARE.
-running() { squeue --noheader --states=RUNNING --format=%F_%K | shuf -n 1 --random-source=<(yes "$RANDOM"); }
+running() { squeue --noheader --states=RUNNING --format=%F_%K | shuf -n 1; }
 
 # The processes of a job that run the program, or its script.
 processes() { # JOB NAME
   local number pid
   number=$(squeue --noheader --jobs="$1" --format=%A)
-  for pid in $(scontrol listpids "$number" 2>/dev/null | awk 'NR > 1 && $1 > 0 { print $1 }'); do
-    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] && echo "$pid"
+  for pid in $(scontrol listpids "$number" localhost 2>/dev/null | awk 'NR > 1 && $1 > 0 { print $1 }'); do
+    if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ]; then echo "$pid"; fi
   done
-  return 0
 }
 
+# Ends a process of a job as a machine without memory does.
+strike() { # JOB NAME
+  local pid
+  pid=$(processes "$1" "$2" | head -n 1)
+  [ -n "$pid" ] && kill -9 "$pid"
+}
+
+# Takes the node's daemon away for some seconds, or until the controller thinks that the node is gone: then its jobs go back into the queue while
+# the old ones may still be at work.
+outage() { # SECONDS or down
+  "$here/cluster.sh" stop-node "$cluster"
+  if [ "$1" = down ]; then
+    for _ in $(seq 90); do
+      case $(sinfo --noheader --format=%T) in down*) break ;; esac
+      sleep 1
+    done
+  else
+    sleep "$1"
+  fi
+  "$here/cluster.sh" start-node "$cluster"
+}
+
+kinds=('TERM to the script' 'TERM to all' requeue 'KILL of the program' 'KILL of the script' 'slurmd away for 2 s' 'slurmd away until the node is down')
+
+disturb() { # KIND JOB
+  case $1 in
+    0) scancel --batch --signal=TERM "$2" ;;
+    1) scancel --full --signal=TERM "$2" ;;
+    2) scontrol requeue "$2" ;;
+    3) strike "$2" wsi ;;
+    4) strike "$2" slurm_script ;;
+    5) outage 2 ;;
+    6) outage down ;;
+  esac
+}
+
+# Disturbs runs of the pipeline at random moments, each kind in its turn, until there were enough; whatever was killed, each run is ended and compared.
 chaos() {
   reference
   say "$events disturbances at random moments"
-  local done=0 calls=0 kind job pid outage shares began=$SECONDS
-  declare -A count=()
+  local done=0 calls=0 run=0 out= kind job shares began=$SECONDS
   while :; do
     if ! waiting; then
+      if [ -z "$out" ]; then
+        [ "$done" -lt "$events" ] || break
+        run=$((run + 1)) out=chaos-$run
+      fi
       shares=$((RANDOM % 4 + 2))
-      wsi "${common[@]}" --set out=chaos "${slurm[@]}" --set "executor.array=$shares" >call.txt 2>&1 || die "$(cat call.txt)"
-      grep -q 'nothing to do' call.txt && break
+      wsi "${common[@]}" --set "out=$out" "${slurm[@]}" --set "executor.array=$shares" >call.txt 2>&1 || die "$(cat call.txt)"
+      if grep -q 'nothing to do' call.txt; then
+        same local "$out"
+        say "run $run is as the one here"
+        out=
+        continue
+      fi
       calls=$((calls + 1))
       say "call $calls, $shares shares: $(tr '\n' ';' <call.txt)"
     fi
-    sleep "0.$((RANDOM % 10))"
-    [ "$done" -lt "$events" ] && [ $((RANDOM % 3)) = 0 ] || { sleep 1; continue; }
+    sleep "$((RANDOM % 6)).$((RANDOM % 10))"
+    [ "$done" -lt "$events" ] || continue
     job=$(running)
-    [ -n "$job" ] || continue
-    kind=$((RANDOM % 6))
-    case $kind in
-      0) what='TERM to the script' && scancel --batch --signal=TERM "$job" ;;
-      1) what='TERM to all' && scancel --full --signal=TERM "$job" ;;
-      2) what=requeue && scontrol requeue "$job" ;;
-      3 | 4)
-        name=wsi
-        [ "$kind" = 4 ] && name=slurm_script
-        what="KILL of $name" && pid=$(processes "$job" "$name" | head -n 1)
-        [ -n "$pid" ] && kill -9 "$pid"
-        ;;
-      5)
-        # Beyond SlurmdTimeout the node is down and its jobs are elsewhere, while the old ones may still run.
-        outage=$((RANDOM % 2 * 22 + 2)) what="slurmd away for a while"
-        [ "$outage" -gt 15 ] && what='slurmd away until the node is down'
-        "$here/cluster.sh" stop-node "$cluster" && sleep "$outage" && "$here/cluster.sh" start-node "$cluster"
-        ;;
-    esac 2>/dev/null || continue
+    kind=$((done % ${#kinds[@]}))
+    [ -n "$job" ] && disturb "$kind" "$job" 2>/dev/null || continue
     done=$((done + 1))
-    count[$what]=$((${count[$what]:-0} + 1))
-    say "$done: $what ($job)"
-    [ $((SECONDS - began)) -lt 1500 ] || die "no end after 25 minutes"
+    say "$done: ${kinds[kind]} ($job)"
+    [ $((SECONDS - began)) -lt 2400 ] || die "no end after 40 minutes"
   done
-  for what in "${!count[@]}"; do say "  ${count[$what]} x $what"; done
-  [ "$done" -gt 0 ] || die "nothing was disturbed"
-  same local chaos
-  say "chaos: $done disturbances, $calls calls, $((SECONDS - began)) s, as here"
+  say "chaos: $done disturbances, $run runs by $calls calls, $((SECONDS - began)) s; each run is as the one here"
 }
 
 ranks() {

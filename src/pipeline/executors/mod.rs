@@ -53,7 +53,7 @@ pub fn run(pipeline: &Pipeline, order: &Order, machine: impl FnOnce() -> Result<
     let earlier = Record::read(&pipeline.folder)?;
     // Where Slurm is gone, so are its jobs.
     let submissions = earlier.as_ref().map(|record| record.submissions.clone()).unwrap_or_default();
-    let queued = slurm::queued(&submissions).unwrap_or_default();
+    let queued = slurm::queued(&submissions, &pipeline.name).unwrap_or_default();
     ensure!(queued.is_empty(), "{}", slurm::busy(pipeline, &queued));
     Record::for_call(earlier, &order.call).write(&pipeline.folder)?;
     Ok(Ran::Here(execute(pipeline, &machine()?, Part::default(), &Ranks::alone())?))

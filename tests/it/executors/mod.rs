@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::program::said;
 use crate::train::cohort;
@@ -155,6 +155,33 @@ modules = ['cuda/12', 'gcc']\nsetup = ['ulimit -c 0']\nscratch = '$SLURM_TMPDIR/
     assert!(!place.path("out").exists(), "nothing is written");
     let checked = place.command("bash").args(["-n", "-c", &text]).output().unwrap();
     assert!(checked.status.success(), "{}", said(&checked));
+}
+
+#[test]
+fn two_processes_go_through_a_pipelines_trainings_together() {
+    let place = Place::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let usual = ["run", "small.toml", "--set", "data=cohort", "--set", "out=out", "--device", "cpu", "--stage", "train"];
+    let together = || {
+        let rank = |rank: &str| {
+            let mut command = place.command(env!("CARGO_BIN_EXE_wsi"));
+            command.args(usual).args(["--set", "train.batch-size=4", "--set", "train.drop-last=true"]);
+            command.env("RANK", rank).env("LOCAL_RANK", rank).env("WORLD_SIZE", "2").env("MASTER_ADDR", "127.0.0.1");
+            command.env("MASTER_PORT", &port).env("WSI_RANKS_WAIT", "60").stderr(Stdio::piped()).spawn().unwrap()
+        };
+        for process in [rank("0"), rank("1")] {
+            let output = process.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", said(&output));
+        }
+    };
+    together();
+    let runs: Vec<PathBuf> = std::fs::read_dir(place.path("out/small/train")).unwrap().map(|run| run.unwrap().path()).collect();
+    assert_eq!(runs.len(), 4);
+    for run in &runs {
+        assert!(std::fs::read_to_string(run.join("run.json")).unwrap().contains("\"ranks\": 2"), "{}", run.display());
+    }
+    // All are done: rank 0 tells the other so, for each.
+    together();
 }
 
 /// The script of the stage `train` with a program that is a few lines of shell, run by bash as Slurm would.

@@ -18,6 +18,8 @@ pub(super) fn ask(program: &str, arguments: &[&str]) -> Result<String> {
     let limit = wait()?;
     let mut child = Command::new(program)
         .args(arguments)
+        // Lists of an array's jobs are cut off otherwise.
+        .env("SLURM_BITSTR_LEN", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

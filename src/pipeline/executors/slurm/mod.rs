@@ -67,7 +67,7 @@ pub(super) fn submit(pipeline: &Pipeline, order: &Order) -> Result<Ran> {
     };
     let earlier = Record::read(&pipeline.folder)?;
     if let Some(record) = &earlier {
-        let queued = queued(&record.submissions)?;
+        let queued = queued(&record.submissions, &pipeline.name)?;
         ensure!(queued.is_empty(), "{}", busy(pipeline, &queued));
     }
     let mut record = Record::for_call(earlier, &order.call);
@@ -78,7 +78,7 @@ pub(super) fn submit(pipeline: &Pipeline, order: &Order) -> Result<Ran> {
         let submitted = submit_one(pipeline, order, stage, &submission, &folder);
         match submitted {
             Ok(submitted) => submission.stages.push(submitted),
-            Err(error) => return Err(take_back(&submission, stage.stage, error)),
+            Err(error) => return Err(take_back(&submission, &pipeline.name, stage.stage, error)),
         }
         *record.submissions.last_mut().context("one was just made")? = submission.clone();
         record.write(&pipeline.folder)?;
@@ -175,8 +175,8 @@ fn submit_one(pipeline: &Pipeline, order: &Order, wanted: &Wanted, submission: &
 }
 
 /// Cancels what a call has submitted so far, and says so beside the error that ended it.
-fn take_back(submission: &Submission, stage: &str, error: anyhow::Error) -> anyhow::Error {
-    let what = match cancel(std::slice::from_ref(submission)) {
+fn take_back(submission: &Submission, pipeline: &str, stage: &str, error: anyhow::Error) -> anyhow::Error {
+    let what = match cancel(std::slice::from_ref(submission), pipeline) {
         Ok(jobs) if jobs.is_empty() => "nothing is in the queue".to_owned(),
         Ok(_) => "the jobs that were submitted before it are cancelled".to_owned(),
         Err(_) => {
@@ -190,8 +190,8 @@ fn take_back(submission: &Submission, stage: &str, error: anyhow::Error) -> anyh
 ///
 /// # Errors
 /// A controller that does not answer or refuses.
-pub(in crate::pipeline) fn cancel(submissions: &[Submission]) -> Result<Vec<Queued>> {
-    let jobs = queued(submissions)?;
+pub(in crate::pipeline) fn cancel(submissions: &[Submission], pipeline: &str) -> Result<Vec<Queued>> {
+    let jobs = queued(submissions, pipeline)?;
     let arrays: BTreeSet<u64> = jobs.iter().map(|job| job.array).collect();
     // The last stage first, so that none begins because the one before it is gone.
     for array in arrays.iter().rev().map(u64::to_string) {

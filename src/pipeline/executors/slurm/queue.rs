@@ -7,8 +7,9 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::client::ask;
-use super::script::ENDED;
+use super::script::{ENDED, job_name};
 use super::shares::members;
+use crate::pipeline::STAGES;
 use crate::pipeline::executors::record::{Submission, Submitted};
 
 /// A job in the queue.
@@ -23,12 +24,16 @@ pub(in crate::pipeline) struct Queued {
     pub reason: String,
 }
 
-/// All jobs of the submissions that Slurm has in its queue.
-pub(in crate::pipeline) fn queued(submissions: &[Submission]) -> Result<Vec<Queued>> {
+/// All jobs of a pipeline's submissions that Slurm has in its queue, whoever submitted them.
+///
+/// # Errors
+/// A controller that does not answer.
+pub(in crate::pipeline) fn queued(submissions: &[Submission], pipeline: &str) -> Result<Vec<Queued>> {
     if submissions.is_empty() {
         return Ok(Vec::new());
     }
-    let listed = ask("squeue", &["--me", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%r|%k"])?;
+    let names = format!("--name={}", STAGES.map(|stage| job_name(pipeline, stage)).join(","));
+    let listed = ask("squeue", &["--noheader", "--array", "--states=all", &names, "--format=%F|%K|%T|%r|%k"])?;
     let of_ours = |array: u64, tag: &str| {
         submissions.iter().any(|submission| submission.tag == tag || submission.stages.iter().any(|stage| stage.job == array))
     };
@@ -140,7 +145,7 @@ fn of_output(tail: &str) -> Option<End> {
 fn last_error(tail: &str) -> String {
     const LONGEST: usize = 300;
     let Some(line) = tail.lines().map(str::trim).rfind(|line| line.starts_with("ERROR")) else { return String::new() };
-    let text: String = line.trim_start_matches("ERROR").trim().chars().take(LONGEST).collect();
+    let text: String = line.trim_start_matches("ERROR").trim().trim_end_matches(':').chars().take(LONGEST).collect();
     format!(": {text}")
 }
 

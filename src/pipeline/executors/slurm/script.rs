@@ -12,6 +12,11 @@ const NOTICE: u32 = 120;
 /// Beginning of the last line of a job's output; the exit code follows.
 pub(super) const ENDED: &str = "wsi: the job ended with exit code ";
 
+/// What a stage's jobs are called. A comma would end the name where `squeue` is given several.
+pub(super) fn job_name(pipeline: &str, stage: &str) -> String {
+    format!("wsi-{}-{stage}", pipeline.replace(',', "_"))
+}
+
 /// An array of jobs, one share of a stage each.
 pub(super) struct Script<'a> {
     /// Of the pipeline.
@@ -38,7 +43,7 @@ impl Script<'_> {
     fn options(&self) -> Vec<(&'static str, String)> {
         let settings = self.settings;
         let mut options = vec![
-            ("job-name", format!("wsi-{}-{}", self.pipeline, self.stage)),
+            ("job-name", job_name(self.pipeline, self.stage)),
             ("comment", self.tag.to_owned()),
             ("array", self.shares.array(settings.at_most)),
             ("output", self.output()),
@@ -123,13 +128,15 @@ wait "$program"
 while kill -0 "$program" 2>/dev/null; do wait "$program"; done
 wait "$program"
 code=$?
+# Ended by the signal itself: it came before the program listened.
+case $code in 138 | 143) code=75 ;; esac
 
 # A job that stopped while Slurm lets it run goes back into the queue. One that is cancelled, or that Slurm puts back, runs no more.
 job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 if [ "$code" = 75 ] && [ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ]; then
   if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {requeues} ]; then
     echo "wsi: back into the queue, number $((${{SLURM_RESTART_COUNT:-0}} + 1)) of {requeues} (executor.max-requeues)"
-    scontrol requeue "$job" && sleep 600
+    scontrol requeue "$job" && {{ sleep 600; exit 75; }}
   else
     echo "wsi: stopped for good after {requeues} returns to the queue (executor.max-requeues); the same 'wsi run' continues"
   fi
