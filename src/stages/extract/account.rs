@@ -34,6 +34,7 @@ pub(super) struct Account {
     nanoseconds: [AtomicU64; STEPS],
     read: AtomicU64,
     embedded: AtomicU64,
+    slides: AtomicU64,
     /// Threads that read; on a processor as many embed.
     readers: usize,
     on_gpu: bool,
@@ -47,6 +48,7 @@ impl Account {
             nanoseconds: Default::default(),
             read: AtomicU64::new(0),
             embedded: AtomicU64::new(0),
+            slides: AtomicU64::new(0),
             readers,
             on_gpu,
         }
@@ -123,19 +125,31 @@ impl Account {
             "write": step(Step::Write, &self.embedded),
             "limit": self.limit(),
             "not_encoder": self.not_encoder(),
+            "gpu_idle": self.on_gpu.then(|| rounded((self.idle() / self.wall()).min(1.0))),
             "threads": self.readers,
             "peak_memory_bytes": usage::peak_memory(),
             "bytes_read": usage::bytes_read().zip(self.bytes_read).map(|(now, before)| now - before),
         })
     }
 
+    /// A slide was read to its end.
+    pub(super) fn slide(&self) {
+        self.slides.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Slides an hour of the whole way.
+    pub(super) fn slides_per_hour(&self) -> f64 {
+        rounded(self.slides.load(Ordering::Relaxed) as f64 * 3600.0 / self.wall())
+    }
+
     /// For the log.
     pub(super) fn line(&self) -> String {
         let seconds = |step| self.seconds(step);
         let mut line = format!(
-            "{} tiles at {}/s; seconds: read {:.1}, shrink {:.1}, prepare {:.1}, encode {:.1}, write {:.1}; the limit was to {}, {:.0}% was not encoder",
+            "{} tiles at {}/s, {:.0} slides an hour; seconds: read {:.1}, shrink {:.1}, prepare {:.1}, encode {:.1}, write {:.1}; the limit was to {}, {:.0}% was not encoder",
             self.tiles(),
             self.rate(),
+            self.slides_per_hour(),
             seconds(Step::Read),
             seconds(Step::Shrink),
             seconds(Step::Prepare),

@@ -144,6 +144,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
             "tiles_unreadable": bags.values().map(|tiles| tiles.unreadable).sum::<usize>(),
             "tiles_embedded": account.tiles(),
             "tiles_per_second": account.rate(),
+            "slides_per_hour": account.slides_per_hour(),
             "precision": format!("{kind:?}").to_lowercase(),
             "encoder": network.origin.encoder,
             "weights": network.origin.weights,

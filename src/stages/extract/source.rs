@@ -135,6 +135,7 @@ pub(super) fn stream(work: &Extraction, index: usize, opened: Opened, lanes: &mu
         within
     });
     gone?;
+    account.slide();
     lanes.send(Event::End(outcome))
 }
 
