@@ -110,13 +110,14 @@ pub fn names_in(folder: &Path) -> Result<Vec<String>> {
 /// # Errors
 /// A folder that cannot be read, a file that cannot be removed.
 pub fn remove_abandoned(folder: &Path, since: SystemTime) -> Result<()> {
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read the folder '{}'", folder.display()))? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() {
+    for name in names_in(folder)? {
+        let path = folder.join(&name);
+        // Another call may be putting its own in place.
+        let Ok(known) = path.symlink_metadata() else { continue };
+        if known.is_dir() {
             remove_abandoned(&path, since)?;
-        } else if name.starts_with('.') && name.ends_with(TEMPORARY) && path.metadata()?.modified()? < since {
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
+        } else if name.starts_with('.') && name.ends_with(TEMPORARY) && known.modified()? < since {
+            remove(&path)?;
         }
     }
     Ok(())
