@@ -253,7 +253,7 @@ fn summary_text(folder: &Path) -> Result<Option<String>> {
     let path = folder.join(SUMMARY);
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read '{}'", path.display())),
     }
 }
