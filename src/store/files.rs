@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow};
 use tempfile::TempPath;
@@ -105,18 +104,18 @@ pub fn names_in(folder: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// Removes temporary files that a killed call left in `folder` or the folders in it: those last changed before `since`.
+/// Removes temporary files from `folder` and the folders in it, but for hidden ones: for a run that nobody writes to any more.
 ///
 /// # Errors
 /// A folder that cannot be read, a file that cannot be removed.
-pub fn remove_abandoned(folder: &Path, since: SystemTime) -> Result<()> {
+pub fn remove_temporary(folder: &Path) -> Result<()> {
     for name in names_in(folder)? {
-        let path = folder.join(&name);
+        let (path, hidden) = (folder.join(&name), name.starts_with('.'));
         // Another call may be putting its own in place.
         let Ok(known) = path.symlink_metadata() else { continue };
-        if known.is_dir() {
-            remove_abandoned(&path, since)?;
-        } else if name.starts_with('.') && name.ends_with(TEMPORARY) && known.modified()? < since {
+        if known.is_dir() && !hidden {
+            remove_temporary(&path)?;
+        } else if hidden && name.ends_with(TEMPORARY) {
             remove(&path)?;
         }
     }

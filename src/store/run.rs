@@ -76,7 +76,6 @@ pub struct Run {
     recipe: Recipe,
     digest: String,
     started: Instant,
-    since: SystemTime,
 }
 
 /// The summary of what `folder` holds, if that is the recipe's run and complete. Writes nothing, so that a stage may check its inputs
@@ -144,7 +143,7 @@ impl Run {
         let log = if shard.is_whole() { LOG.to_owned() } else { format!("{LOGS}/{}.jsonl", shard.to_string().replace('/', "-of-")) };
         let log = folder.join(log);
         files::create_folder(log.parent().unwrap_or(folder))?;
-        let run = Self { folder: folder.to_owned(), log, earlier, recipe, digest, started: Instant::now(), since: SystemTime::now() };
+        let run = Self { folder: folder.to_owned(), log, earlier, recipe, digest, started: Instant::now() };
         run.log("start", json!({"version": env!("CARGO_PKG_VERSION")}))?;
         Ok(Opened::Work(run))
     }
@@ -202,7 +201,8 @@ impl Run {
     pub fn finish(self, figures: Value, failed: BTreeMap<String, String>) -> Result<Summary> {
         let summary = self.summary(if failed.is_empty() { "done" } else { "partial" }, figures, failed);
         self.log("finish", json!({"status": summary.status, "seconds": summary.seconds}))?;
-        files::remove_abandoned(&self.folder, self.since)?;
+        // All is done, so that what is there is of calls that were killed, before this one or beside it.
+        files::remove_temporary(&self.folder)?;
         files::write_bytes(&self.path(SUMMARY), serde_json::to_string_pretty(&summary)?.as_bytes())?;
         Ok(summary)
     }

@@ -216,7 +216,8 @@ fn a_job_goes_back_into_the_queue_only_where_slurm_lets_it_run() {
     assert!(String::from_utf8_lossy(&output.stdout).ends_with("ended with exit code 3\n"));
     // A warning reaches the program, and its own exit code is the job's.
     // A shell cannot listen to a signal that it was started to ignore; the program can.
-    let warned = r#"exec env --default-signal=USR1 sh -c 'trap "kill \$!; echo saved; exit 75" USR1; sleep 1; kill -USR1 $PPID; sleep 60 & wait'"#;
+    let warned =
+        r#"exec env --default-signal=USR1 sh -c 'trap "kill \$!; echo saved; exit 75" USR1; sleep 1; kill -USR1 $PPID; sleep 60 & wait'"#;
     let (output, asked) = run_script(&place, warned, "RUNNING", "0");
     assert!(String::from_utf8_lossy(&output.stdout).contains("saved"));
     assert_eq!((output.status.code(), asked.as_str()), (Some(75), "requeue 7_2\n"));
