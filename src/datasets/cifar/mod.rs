@@ -178,8 +178,9 @@ impl Cifar {
             }
             Ok((images, labels))
         };
-        let (files, labels): (Vec<Images>, Vec<Vec<i64>>) =
-            edition.files.par_iter().map(file).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        // All of them, so that of several that are wrong it is always the first that is named.
+        let read: Vec<_> = edition.files.par_iter().map(file).collect();
+        let (files, labels): (Vec<Images>, Vec<Vec<i64>>) = read.into_iter().collect::<Result<Vec<_>>>()?.into_iter().unzip();
         let (mut places, mut ids, mut part) = (Vec::new(), Vec::new(), Vec::new());
         let mut notes = Vec::new();
         for name in ["train", "test"] {
