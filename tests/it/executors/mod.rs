@@ -244,6 +244,7 @@ sbatch --parsable --dependency=afterok:42 --kill-on-invalid-dep=yes out/small/sl
         let said = refused(&again);
         assert!(said.contains("1 job of an earlier call") && said.contains("(numbers 41)") && said.contains("wsi cancel"), "{said}");
     }
+    assert!(!place.path("out/small/.leases").exists());
     // Jobs that a call left without noting their numbers are known by their comment.
     let record = std::fs::read_to_string(place.path("out/small/pipeline.json")).unwrap();
     let tag = record.split("\"tag\": \"").nth(1).unwrap().split('"').next().unwrap();

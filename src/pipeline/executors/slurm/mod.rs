@@ -46,7 +46,6 @@ pub(super) fn submit(pipeline: &Pipeline, order: &Order) -> Result<Ran> {
     if stages.is_empty() {
         return Ok(Ran::Nothing);
     }
-    let mut submission = Submission::new()?;
     let folder = pipeline.folder.join(FOLDER);
     if order.dry {
         let mut text = String::new();
@@ -65,6 +64,15 @@ pub(super) fn submit(pipeline: &Pipeline, order: &Order) -> Result<Ran> {
     let Taken::Mine { .. } = leases.take("submission")? else {
         bail!("another call is submitting '{}' at this moment; see `wsi status '{}'`", pipeline.name, pipeline.folder.display())
     };
+    let submitted = submit_all(pipeline, order, &stages, &folder);
+    leases.close()?;
+    let line = |stage: &Submitted| format!("{}: job {}, array {} of {} shares\n", stage.stage, stage.job, stage.array, stage.shares);
+    Ok(Ran::Submitted(submitted?.stages.iter().map(line).collect()))
+}
+
+/// Submits the stages and notes each, unless earlier jobs are there.
+fn submit_all(pipeline: &Pipeline, order: &Order, stages: &[Wanted], folder: &Path) -> Result<Submission> {
+    let mut submission = Submission::new()?;
     let earlier = Record::read(&pipeline.folder)?;
     if let Some(record) = &earlier {
         let queued = queued(&record.submissions, &pipeline.name)?;
@@ -74,18 +82,15 @@ pub(super) fn submit(pipeline: &Pipeline, order: &Order) -> Result<Ran> {
     // A call that is killed between `sbatch` and the next note leaves jobs that their tag finds.
     record.submissions.push(submission.clone());
     record.write(&pipeline.folder)?;
-    for stage in &stages {
-        let submitted = submit_one(pipeline, order, stage, &submission, &folder);
-        match submitted {
+    for stage in stages {
+        match submit_one(pipeline, order, stage, &submission, folder) {
             Ok(submitted) => submission.stages.push(submitted),
             Err(error) => return Err(take_back(&submission, &pipeline.name, stage.stage, error)),
         }
         *record.submissions.last_mut().context("one was just made")? = submission.clone();
         record.write(&pipeline.folder)?;
     }
-    leases.close()?;
-    let line = |stage: &Submitted| format!("{}: job {}, array {} of {} shares\n", stage.stage, stage.job, stage.array, stage.shares);
-    Ok(Ran::Submitted(submission.stages.iter().map(line).collect()))
+    Ok(submission)
 }
 
 /// The stages that are not complete, divided into shares.
