@@ -66,11 +66,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     if let Some(summary) = run.finished_by_another()? {
         return Ok(summary);
     }
-    anyhow::ensure!(
-        waited,
-        "'{}' lost its folder of leases while another call was at it; run the same command again",
-        run.folder.display()
-    );
+    if !waited {
+        return Err(run.without_leases());
+    }
     let settings = &config.probe;
     let trained = super::settings_of(&inputs.train)?;
     let trained_summary = run::finished(&inputs.train, "train")?;

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -90,11 +90,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
             tracing::info!("tile: another call has finished the folder");
             return Ok(summary);
         }
-        ensure!(
-            !inputs.selection.shard.is_whole(),
-            "'{}' lost its folder of leases while another call was at it; run the same command again",
-            run.folder.display()
-        );
+        if inputs.selection.shard.is_whole() {
+            return Err(run.without_leases());
+        }
         let (done, tiles) = counts(outcomes.values());
         tracing::info!("tile: {done} slides of share {}, {tiles} tiles; the last call to end finishes the folder", inputs.selection.shard);
         return run.leave(json!({ "slides": outcomes.len(), "done": done, "tiles": tiles }), by_id(failed(&outcomes)));

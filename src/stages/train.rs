@@ -187,7 +187,9 @@ fn lead(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine, ranks: 
         ranks.give_up();
         return Ok(summary);
     }
-    ensure!(waited, "'{}' lost its folder of leases while another call was at it; run the same command again", run.folder.display());
+    if !waited {
+        return Err(run.without_leases());
+    }
     split.write(&run.path("split.csv"), dataset.as_ref())?;
     dataset.notes().iter().for_each(|note| tracing::info!("{note}"));
     if config.train.data.is_images() {

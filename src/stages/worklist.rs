@@ -44,14 +44,13 @@ struct State {
     held: VecDeque<usize>,
     /// Failed for another, and why.
     noted: BTreeMap<usize, String>,
-    /// When those were last asked for.
+    /// When those of `held` were last asked for.
     looked: Option<Instant>,
     over: bool,
 }
 
 impl<'a> Worklist<'a> {
     /// `slides`: id and weight of each. `order` is the order within a share.
-    ///
     pub(super) fn new<'s>(
         leases: &'a Leases,
         slides: impl Iterator<Item = (&'s str, u64)>,
@@ -73,7 +72,7 @@ impl<'a> Worklist<'a> {
         Self { leases, ids, outputs, waits: selection.shard.is_whole(), state: Mutex::new(state) }
     }
 
-    /// How many slides are this call's own.
+    /// The slides of this call's own share that nobody has asked for yet.
     pub(super) fn own(&self) -> Vec<usize> {
         self.state().own.iter().copied().collect()
     }
@@ -90,7 +89,6 @@ impl<'a> Worklist<'a> {
     pub(super) fn next(&self) -> Result<Option<usize>> {
         loop {
             interrupt::check()?;
-            // Whoever waits does so without keeping the other threads from what they hold.
             let mut state = self.state();
             if state.over {
                 return Ok(None);
@@ -117,7 +115,7 @@ impl<'a> Worklist<'a> {
             } else if state.held.is_empty() {
                 return Ok(None);
             } else if state.looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN) {
-                // One look is enough for all threads.
+                // One look is enough for all threads, and waiting keeps none of them from asking.
                 drop(state);
                 std::thread::sleep(LOOK_AGAIN / 4);
             } else {

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -182,6 +182,11 @@ impl Run {
     pub fn finished_by_another(&self) -> Result<Option<Summary>> {
         let text = summary_text(&self.folder)?.filter(|text| self.earlier.as_ref() != Some(text));
         text.map(|text| parsed(&text, &self.folder)).transpose()
+    }
+
+    /// The error of a call that can neither finish the run nor find it finished.
+    pub fn without_leases(&self) -> anyhow::Error {
+        anyhow!("'{}' lost its folder of leases while another call was at it; run the same command again", self.folder.display())
     }
 
     /// Leaves the folder unfinished after a share of its work; a call for the whole continues it.

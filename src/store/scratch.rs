@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use anyhow::{Context, Result};
 
 use super::files;
 use crate::ground::interrupt;
+use crate::ground::volume::Volume;
 
 const PREFIX: &str = "wsi-scratch-";
 /// Before the folder is locked.
@@ -126,21 +126,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// Bytes that a user may still write where `folder` is.
-///
-/// # Errors
-/// The system's own.
-pub fn free(folder: &Path) -> Result<u64> {
-    let context = || format!("cannot see how much space '{}' has", folder.display());
-    let name = std::ffi::CString::new(folder.as_os_str().as_bytes()).with_context(context)?;
-    let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: a name that ends with 0, and a place for the answer.
-    if unsafe { libc::statvfs(name.as_ptr(), found.as_mut_ptr()) } != 0 {
-        return Err(std::io::Error::last_os_error()).with_context(context);
-    }
-    // SAFETY: filled, as the call succeeded.
-    let found = unsafe { found.assume_init() };
-    Ok(found.f_bavail * found.f_frsize)
+fn free(folder: &Path) -> Result<u64> {
+    let volume = Volume::of(folder).with_context(|| format!("cannot see how much space '{}' has", folder.display()))?;
+    Ok(volume.free)
 }
 
 #[cfg(test)]

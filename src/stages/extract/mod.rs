@@ -168,11 +168,9 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
             tracing::info!("extract: another call has finished the folder");
             return Ok(summary);
         }
-        ensure!(
-            !inputs.selection.shard.is_whole(),
-            "'{}' lost its folder of leases while another call was at it; run the same command again",
-            run.folder.display()
-        );
+        if inputs.selection.shard.is_whole() {
+            return Err(run.without_leases());
+        }
         let slides = outcomes.len();
         let (bags, failed) = sorted(outcomes);
         tracing::info!(
