@@ -1,7 +1,8 @@
-//! Compiles the C++ side of `src/torch`, and lets the program find its libraries beside itself: `wsi` with `lib/` next to it runs
+//! Compiles the C++ side of `src/torch`, packs OpenSeadragon for the viewer, and lets the program find its libraries beside itself: `wsi` with `lib/` next to it runs
 //! from any folder.
 
 use std::env;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const TORCH: &str = "src/torch";
@@ -32,6 +33,7 @@ fn main() {
         .flag(format!("{TORCH}/standins"))
         .files(sources)
         .compile("wsi_torch");
+    pack_openseadragon();
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
 }
@@ -41,4 +43,17 @@ fn libtorch_headers() -> PathBuf {
     let libraries = env::var_os("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch is");
     let root = env::var_os("LIBTORCH_INCLUDE").map_or_else(|| Path::new(&libraries).join(".."), PathBuf::from);
     root.join("include")
+}
+
+/// The viewer's only foreign script goes into the program, so that nothing is fetched at run time.
+fn pack_openseadragon() {
+    println!("cargo:rerun-if-env-changed=OPENSEADRAGON");
+    let folder = env::var_os("OPENSEADRAGON").expect("OPENSEADRAGON names the folder with openseadragon.js; `./run setup` fetches it");
+    let source = Path::new(&folder).join("openseadragon.js");
+    println!("cargo:rerun-if-changed={}", source.display());
+    let script = std::fs::read(&source).unwrap_or_else(|error| panic!("'{}': {error}; run `./run setup`", source.display()));
+    let packed = Path::new(&env::var_os("OUT_DIR").expect("cargo says where to")).join("openseadragon.js.gz");
+    let mut packing = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packing.write_all(&script).expect("memory takes it");
+    std::fs::write(packed, packing.finish().expect("memory takes it")).expect("the build folder can be written");
 }
