@@ -157,6 +157,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         patients: patients.len(),
         train_folder: files::relative(&run.folder, &inputs.train)?,
         tile_folder: inputs.tiles.as_ref().map(|tiles| files::relative(&run.folder, tiles)).transpose()?,
+        bag_folder: (trained.train.data == DataKind::Bags).then(|| files::relative(&run.folder, &inputs.data.data)).transpose()?,
         decisions,
     };
     scores.write(&run.folder)?;

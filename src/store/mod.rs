@@ -8,6 +8,7 @@ pub mod coords;
 pub mod digest;
 pub mod files;
 pub mod formats;
+pub mod heatmap;
 pub mod history;
 pub mod identity;
 pub mod leases;

@@ -209,6 +209,9 @@ pub struct ScoreFile {
     /// The tiling run's folder, relative to this file's folder; absent for bags from elsewhere and for images.
     #[serde(default)]
     pub tile_folder: Option<String>,
+    /// The folder of the bags, relative to this file's folder; absent for images and in files that did not say so yet.
+    #[serde(default)]
+    pub bag_folder: Option<String>,
 }
 
 /// What files were before they said so.

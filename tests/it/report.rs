@@ -76,6 +76,7 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
         patients: rows.len() / 2,
         train_folder: format!("../../train/{name}"),
         tile_folder: Some("../../tile".into()),
+        bag_folder: None,
         parts: BTreeMap::new(),
     };
     file.write(&probe).unwrap();

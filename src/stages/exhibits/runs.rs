@@ -142,6 +142,7 @@ pub(super) mod made_up {
             patients: 2,
             train_folder: ".".into(),
             tile_folder: None,
+            bag_folder: None,
         };
         let train = Summary { stage: "train".into(), ..summary.clone() };
         Finished { name: format!("run-{seed}-{value}"), seed, settings, scores: Some(scores), train, train_folder: PathBuf::new(), summary }
