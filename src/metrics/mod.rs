@@ -12,6 +12,7 @@ pub mod classification;
 mod clusters;
 pub mod correlation;
 pub mod delong;
+pub mod froc;
 pub mod holm;
 pub mod information;
 pub mod normal;

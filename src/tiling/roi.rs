@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::ground::polygon::{Polygon, Region};
-use crate::ground::units::{Coord, Geometry, Size};
+use crate::ground::units::{Coord, Size};
 use crate::slides::SlideFile;
 use crate::store::annotations::{self, picture};
 use crate::store::digest;
@@ -101,18 +101,32 @@ enum Drawn {
     Painted(Mask),
 }
 
-/// The file of `slide` in `given`, a folder or a file: `<id>.geojson`, `.json`, `.xml` or `.png`, or the slide's file name with one of
+/// How annotation files of a slide may be called, but for their ending: its id, or its file name.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// File name without its last extension.
+    pub id: String,
+    /// Name of the slide's file; may be the same.
+    pub file: String,
+}
+
+impl Names {
+    /// Of a file on disk, whose id and file name may be pseudonyms elsewhere.
+    fn on_disk(slide: &SlideFile) -> Self {
+        Self { id: slide.true_id().to_owned(), file: slide.path.file_name().unwrap_or_default().to_string_lossy().into_owned() }
+    }
+}
+
+/// The slide's file in `given`, a folder or a file: `<id>.geojson`, `.json`, `.xml` or `.png`, or the slide's file name with one of
 /// these added.
 ///
 /// # Errors
 /// Two files for the slide.
-fn find(given: &Path, slide: &SlideFile) -> Result<Option<PathBuf>> {
+pub fn find(given: &Path, slide: &Names) -> Result<Option<PathBuf>> {
     if given.is_file() {
         return Ok(Some(given.to_owned()));
     }
-    // The name on disk: `file` is a pseudonym where there is a salt.
-    let file_name = slide.path.file_name().unwrap_or_default().to_string_lossy();
-    let mut stems = vec![slide.true_id(), &*file_name];
+    let mut stems = vec![&slide.id, &slide.file];
     stems.dedup();
     let names = stems.iter().flat_map(|stem| ENDINGS.iter().map(move |ending| format!("{stem}.{ending}")));
     let found: Vec<String> = names.filter(|name| given.join(name).is_file()).collect();
@@ -128,18 +142,29 @@ fn find(given: &Path, slide: &SlideFile) -> Result<Option<PathBuf>> {
 /// # Errors
 /// `given` does not exist, or is one file for several slides; a file that cannot be read.
 pub fn digest<'a>(given: &Path, slides: impl ExactSizeIterator<Item = &'a SlideFile>) -> Result<String> {
+    digest_of(given, slides.map(|slide| (slide.id.as_str(), Names::on_disk(slide))))
+}
+
+/// As [`digest`], of slides by their ids.
+///
+/// # Errors
+/// As [`digest`].
+pub fn digest_of<'a>(given: &Path, slides: impl ExactSizeIterator<Item = (&'a str, Names)>) -> Result<String> {
     let name = given.file_name().unwrap_or(given.as_os_str()).to_string_lossy();
-    ensure!(given.exists(), "--roi: '{name}' does not exist; give a folder of annotation files named by slide, or one file for one slide");
+    ensure!(
+        given.exists(),
+        "annotations: '{name}' does not exist; give a folder of annotation files named by slide, or one file for one slide"
+    );
     ensure!(
         !given.is_file() || slides.len() <= 1,
-        "--roi: '{name}' is one file for {} slides; give a folder with a file for each, named by slide",
+        "annotations: '{name}' is one file for {} slides; give a folder with a file for each, named by slide",
         slides.len()
     );
     let mut digests = Vec::new();
-    for slide in slides {
+    for (id, names) in slides {
         // Two files for a slide are that slide's failure, later.
-        let file = find(given, slide).unwrap_or_default();
-        digests.push((&slide.id, file.map(|file| digest::file(&file)).transpose()?));
+        let file = find(given, &names).unwrap_or_default();
+        digests.push((id, file.map(|file| digest::file(&file)).transpose()?));
     }
     Ok(digest::bytes(serde_json::to_string(&digests)?.as_bytes()))
 }
@@ -150,12 +175,20 @@ impl Roi {
     /// # Errors
     /// Nothing drawn on the slide (as [`Skipped`] if the settings want that), two files, a damaged file.
     pub fn read(given: &Path, slide: &SlideFile, settings: &RoiSettings) -> Result<Self> {
+        Self::read_named(given, &Names::on_disk(slide), settings)
+    }
+
+    /// As [`Roi::read`], of a slide by its names.
+    ///
+    /// # Errors
+    /// As [`Roi::read`].
+    pub fn read_named(given: &Path, slide: &Names, settings: &RoiSettings) -> Result<Self> {
         let nothing = |reason: String| match settings.missing {
             Missing::Refuse => anyhow::Error::msg(format!("{reason}, or leave such slides out with tile.roi.missing=skip")),
             Missing::Skip => Skipped(reason).into(),
         };
         let Some(path) = find(given, slide)? else {
-            let wanted = ENDINGS.map(|ending| format!("'{}.{ending}'", slide.true_id())).join(", ");
+            let wanted = ENDINGS.map(|ending| format!("'{}.{ending}'", slide.id)).join(", ");
             return Err(nothing(format!("nothing is drawn on this slide: the annotations' folder has none of {wanted}; add one")));
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -191,9 +224,8 @@ impl Roi {
     ///
     /// # Errors
     /// Outlines that lie wholly beside the canvas, a mask of another shape: they belong to another slide.
-    pub(super) fn placed(self, geometry: &Geometry) -> Result<Placed> {
-        let canvas = geometry.canvas();
-        let bounds = geometry.bounds.filter(|(corner, size)| (corner.x, corner.y) != (0, 0) || *size != canvas);
+    pub fn placed(self, canvas: Size, bounds: Option<(Coord, Size)>) -> Result<Placed> {
+        let bounds = bounds.filter(|(corner, size)| (corner.x, corner.y) != (0, 0) || *size != canvas);
         let (corner, size) = match (self.settings.origin, bounds) {
             (Origin::Bounds, Some(bounds)) => bounds,
             _ => (Coord { x: 0, y: 0 }, canvas),
@@ -264,7 +296,7 @@ enum PlacedDrawing {
 
 impl Placed {
     /// Whether each square of `side` level-0 pixels has enough of the wanted side; corners row by row.
-    pub(super) fn keeps(&self, corners: &[Coord], side: u32) -> Vec<bool> {
+    pub fn keeps(&self, corners: &[Coord], side: u32) -> Vec<bool> {
         let inside = match &self.drawn {
             PlacedDrawing::Outlines(region) => region.shares(corners, side),
             PlacedDrawing::Painted { mask, corner, size } => {
@@ -281,8 +313,16 @@ impl Placed {
         inside.into_iter().map(|share| f64::from(wanted(share)) >= self.min_share).collect()
     }
 
+    /// What was drawn, one region a piece, level-0 pixels.
+    pub fn pieces(&self) -> Region {
+        match &self.drawn {
+            PlacedDrawing::Outlines(region) => region.clone(),
+            PlacedDrawing::Painted { .. } => Region { outlines: self.borders(), holes: Vec::new() },
+        }
+    }
+
     /// The borders of what was drawn, level-0 pixels.
-    pub(super) fn borders(&self) -> Vec<Polygon> {
+    pub fn borders(&self) -> Vec<Polygon> {
         match &self.drawn {
             PlacedDrawing::Outlines(region) => region.outlines.iter().chain(&region.holes).cloned().collect(),
             PlacedDrawing::Painted { mask, corner, size } => {
@@ -296,8 +336,6 @@ impl Placed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::reader::Reader;
-    use crate::ground::units::LevelGeometry;
 
     const CANVAS: Size = Size { width: 1000, height: 500 };
 
@@ -312,17 +350,6 @@ mod tests {
         }
     }
 
-    fn geometry(bounds: Option<(Coord, Size)>) -> Geometry {
-        Geometry {
-            levels: vec![LevelGeometry { size: CANVAS, downsample: 1.0 }],
-            mpp: None,
-            bounds,
-            vendor: "chart".into(),
-            reader: Reader::OpenSlide,
-            decode_scales: vec![1],
-        }
-    }
-
     fn square(class: &str, from: f64, to: f64) -> String {
         format!(
             r#"{{"type":"Feature","properties":{{"classification":{{"name":"{class}"}}}},"geometry":{{"type":"Polygon","coordinates":[[[{from},{from}],[{to},{from}],[{to},{to}],[{from},{to}]]]}}}}"#
@@ -331,7 +358,7 @@ mod tests {
 
     /// Which of five tiles of 100 px in the top row are kept.
     fn kept(folder: &Path, settings: &RoiSettings, bounds: Option<(Coord, Size)>) -> Vec<bool> {
-        let roi = Roi::read(folder, &slide("a"), settings).unwrap().placed(&geometry(bounds)).unwrap();
+        let roi = Roi::read(folder, &slide("a"), settings).unwrap().placed(CANVAS, bounds).unwrap();
         roi.keeps(&(0..5).map(|column| Coord { x: 100 * column, y: 0 }).collect::<Vec<_>>(), 100)
     }
 
@@ -365,7 +392,7 @@ mod tests {
         }
         image::GrayImage::from_pixel(10, 10, image::Luma([1])).save(folder.path().join("a.png")).unwrap();
         let roi = Roi::read(folder.path(), &slide("a"), &RoiSettings::default()).unwrap();
-        let error = roi.placed(&geometry(None)).unwrap_err().to_string();
+        let error = roi.placed(CANVAS, None).unwrap_err().to_string();
         assert!(error.contains("another shape than the slide's 1000x500"), "{error}");
     }
 
@@ -386,7 +413,7 @@ mod tests {
         std::fs::write(folder.path().join("a.json"), format!("[{}]", square("", 5000.0, 5050.0))).unwrap();
         assert!(read(&tumour).to_string().contains("two annotation files"));
         std::fs::remove_file(folder.path().join("a.svs.geojson")).unwrap();
-        let far = Roi::read(folder.path(), &slide("a"), &RoiSettings::default()).unwrap().placed(&geometry(None));
+        let far = Roi::read(folder.path(), &slide("a"), &RoiSettings::default()).unwrap().placed(CANVAS, None);
         assert!(far.unwrap_err().to_string().contains("lies beside the slide of 1000x500 px"));
     }
 

@@ -55,7 +55,7 @@ pub fn survey(slide: &dyn Slide, file: &SlideFile, digest: &str, settings: &Tile
             at.y
         );
     }
-    let roi = roi.map(|roi| roi.placed(geometry)).transpose()?;
+    let roi = roi.map(|roi| roi.placed(geometry.canvas(), geometry.bounds)).transpose()?;
     let Request { mpp, mpp_source, window } = request(geometry, file, settings)?;
     let canvas = geometry.canvas();
 

@@ -4,6 +4,7 @@ mod asap;
 pub mod contours;
 mod geojson;
 pub mod picture;
+pub mod qupath;
 
 use std::collections::BTreeMap;
 use std::path::Path;
