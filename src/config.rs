@@ -20,8 +20,9 @@ use crate::learn::optimizers::OptimizerSettings;
 use crate::learn::schedule::ScheduleSettings;
 use crate::losses::LossSettings;
 use crate::probes::ProbeSettings;
+use crate::store::heatmap::QuPathOrigin;
 use crate::store::values::Dtype;
-use crate::tiling::TileSettings;
+use crate::tiling::{TileSettings, roi};
 use crate::tissue::TissueSettings;
 
 /// All sections.
@@ -44,6 +45,8 @@ pub struct Config {
     pub train: TrainSettings,
     /// `wsi probe`.
     pub probe: ProbeSettings,
+    /// `wsi heatmap`.
+    pub heatmap: HeatmapSettings,
 }
 
 /// Settings of `wsi extract`.
@@ -77,6 +80,109 @@ impl Default for ExtractSettings {
             resize: false,
             random_weights: false,
             max_bad_tiles: 0.01,
+        }
+    }
+}
+
+/// Settings of `wsi heatmap`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HeatmapSettings {
+    /// Which pictures of each slide are drawn.
+    pub pictures: Vec<Shown>,
+    /// How attention becomes a colour.
+    pub scaling: Scaling,
+    /// Tiles at or above this percentile of attention (or, without attention, this score of the chosen class) are outlined for QuPath, 0–1.
+    pub threshold: f64,
+    /// Tile objects in a file for QuPath, those of highest attention; 0 for all.
+    pub geojson_tiles: usize,
+    /// Where QuPath has (0, 0) on slides with bounds.
+    pub qupath_origin: QuPathOrigin,
+    /// Tiles in each half of a contact sheet.
+    pub sheet_tiles: usize,
+    /// What of the annotations is looked for.
+    pub annotations: SoughtSettings,
+}
+
+impl Default for HeatmapSettings {
+    fn default() -> Self {
+        Self {
+            pictures: vec![Shown::Attention],
+            scaling: Scaling::Percentile,
+            threshold: 0.9,
+            geojson_tiles: 0,
+            qupath_origin: QuPathOrigin::Bounds,
+            sheet_tiles: 12,
+            annotations: SoughtSettings::default(),
+        }
+    }
+}
+
+impl HeatmapSettings {
+    /// # Errors
+    /// A share that is none.
+    pub fn validate(&self) -> Result<()> {
+        ensure!((0.0..=1.0).contains(&self.threshold), "heatmap.threshold is {}; it wants a share from 0 to 1", self.threshold);
+        let share = self.annotations.min_share;
+        ensure!(share > 0.0 && share <= 1.0, "heatmap.annotations.min-share is {share}; it wants a share above 0, at most 1");
+        Ok(())
+    }
+}
+
+/// A kind of picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shown {
+    /// Attention, or, of an aggregator without, the score of the chosen class.
+    Attention,
+    /// The score of the chosen class.
+    Predicted,
+    /// The score of every class, a picture each.
+    Classes,
+}
+
+/// How attention becomes a number from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scaling {
+    /// Divided by the slide's largest.
+    Raw,
+    /// By its place among the slide's tiles: 1 for the highest, 0 for the lowest.
+    Rank,
+    /// The share of the slide's tiles below it, those as high counted half.
+    Percentile,
+}
+
+/// `[heatmap.annotations]`: as `[tile.roi]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SoughtSettings {
+    /// Classes (QuPath) or groups (ASAP) whose outlines are looked for; empty means every outline.
+    pub classes: Vec<String>,
+    /// Classes or groups that are cut out of them.
+    pub except: Vec<String>,
+    /// Smallest share of a tile inside for the tile to count as inside, above 0, at most 1.
+    pub min_share: f64,
+    /// Where the annotations' coordinates begin.
+    pub origin: roi::Origin,
+}
+
+impl Default for SoughtSettings {
+    fn default() -> Self {
+        Self { classes: Vec::new(), except: Vec::new(), min_share: 0.5, origin: roi::Origin::Canvas }
+    }
+}
+
+impl SoughtSettings {
+    /// The same for the reader of annotations; a slide without any is left out, not refused.
+    pub fn region(&self) -> roi::RoiSettings {
+        roi::RoiSettings {
+            classes: self.classes.clone(),
+            except: self.except.clone(),
+            outside: false,
+            min_share: self.min_share,
+            origin: self.origin,
+            missing: roi::Missing::Skip,
         }
     }
 }

@@ -20,6 +20,7 @@ mod doctor;
 mod encoders;
 mod extract;
 mod gpu_check;
+mod heatmap;
 mod man;
 mod probe;
 mod pseudonymise;
@@ -54,6 +55,8 @@ enum Verb {
     Train(train::Arguments),
     /// Judge a trained model on its test rows
     Probe(probe::Arguments),
+    /// Show what a model looks at: heatmaps, tables, files for QuPath; compared with annotations
+    Heatmap(heatmap::Arguments),
     /// Run a pipeline: all stages, all settings of its sweep
     Run(run::Arguments),
     /// How far a pipeline is: done, running, failed or lost, and what to do next
@@ -96,6 +99,7 @@ impl Cli {
             Verb::Weights(arguments) => arguments.run(),
             Verb::Train(arguments) => arguments.run(),
             Verb::Probe(arguments) => arguments.run(),
+            Verb::Heatmap(arguments) => arguments.run(),
             Verb::Run(arguments) => arguments.run(),
             Verb::Status(arguments) => arguments.run(),
             Verb::Cancel(arguments) => arguments.run(),

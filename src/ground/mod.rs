@@ -11,6 +11,7 @@ pub mod libtorch;
 pub mod linear;
 pub mod listing;
 pub mod memory;
+pub mod nearness;
 pub mod nvidia;
 pub mod plan;
 pub mod polygon;

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::Pipeline;
+use super::{OF_TRAININGS, Pipeline};
 use crate::config::Config;
 use crate::datasets::DataKind;
 use crate::ground::interrupt::Interrupted;
 use crate::ground::shard::Shard;
 use crate::learn::parallel::Ranks;
-use crate::stages::{self, Data, Machine, Selection, exhibits, extract, probe, report, tile, train};
+use crate::stages::{self, Data, Machine, Selection, exhibits, extract, heatmap, probe, report, tile, train};
 use crate::store::digest;
 use crate::store::run::{Recipe, Summary};
 
@@ -31,7 +31,7 @@ pub struct Outcome {
 pub struct Part {
     /// The only stage; those before it are ended where they are not. `None` is the whole pipeline.
     pub stage: Option<&'static str>,
-    /// Of `tile` and `extract` a share of the slides, of `train` and `probe` a share of the trainings.
+    /// Of `tile` and `extract` a share of the slides, of `train`, `probe` and `heatmap` a share of the trainings.
     pub shard: Shard,
 }
 
@@ -81,7 +81,7 @@ pub fn execute(pipeline: &Pipeline, machine: &Machine, part: Part, ranks: &Ranks
         ensure!(part.is("train"), "{} processes can share the stage 'train' alone", ranks.size());
         before_training(pipeline, machine, part, ranks)?;
     }
-    let by_run = part.is("train") || part.is("probe");
+    let by_run = part.stage.is_some_and(|stage| OF_TRAININGS.contains(&stage));
     // What one of several ranks could not do, none goes on from.
     let goes_on = pipeline.page.is_some() || (by_run && ranks.size() == 1);
     let trainings = pipeline.trainings()?;
@@ -130,8 +130,9 @@ pub fn execute(pipeline: &Pipeline, machine: &Machine, part: Part, ranks: &Ranks
         );
         outcome.report = Some(folder);
     } else if pipeline.stages.contains(&"report") {
-        let folder = pipeline.report_folder(&outcome.probes)?;
-        stages::complete(report::run(&outcome.probes, &folder)?)?;
+        let shown: Vec<PathBuf> = outcome.probes.iter().chain(&jobs.heatmaps).cloned().collect();
+        let folder = pipeline.report_folder(&shown)?;
+        stages::complete(report::run(&shown, &folder)?)?;
         outcome.report = Some(folder);
     }
     Ok(outcome)
@@ -158,16 +159,16 @@ impl Pipeline {
     pub(super) fn trainings(&self) -> Result<Vec<usize>> {
         let mut known = BTreeMap::new();
         let number = |config: &Config| {
-            let Config { seed, tile, extract, cohort, split, leaks, train, probe: _ } = config;
+            let Config { seed, tile, extract, cohort, split, leaks, train, probe: _, heatmap: _ } = config;
             let next = known.len();
             Ok(*known.entry(serde_json::to_string(&(seed, tile, extract, cohort, split, leaks, train))?).or_insert(next))
         };
         self.runs.iter().map(number).collect()
     }
 
-    /// Where the general report on these probes is: a report on other runs is another folder, as everywhere.
-    pub(super) fn report_folder(&self, probes: &[PathBuf]) -> Result<PathBuf> {
-        let names: Vec<_> = probes.iter().filter_map(|probe| probe.file_name()).map(|name| name.to_string_lossy()).collect();
+    /// Where the general report on these probe and heatmap runs is: a report on other runs is another folder, as everywhere.
+    pub(super) fn report_folder(&self, runs: &[PathBuf]) -> Result<PathBuf> {
+        let names: Vec<_> = runs.iter().filter_map(|run| run.file_name()).map(|name| name.to_string_lossy()).collect();
         Ok(self.folder.join("report").join(format!("{}-{}", self.name, digest::settings(&names)?)))
     }
 
@@ -209,11 +210,13 @@ pub(super) struct Jobs<'a> {
     pub seen: Vec<Seen>,
     /// Stages that the last run has behind it.
     pub ended: usize,
+    /// Folders of heatmap runs in the order of the runs, without repetition.
+    pub heatmaps: Vec<PathBuf>,
 }
 
 impl<'a> Jobs<'a> {
     pub(super) fn new(pipeline: &'a Pipeline, mode: Mode<'a>) -> Self {
-        Self { pipeline, mode, folders: BTreeMap::new(), seen: Vec::new(), ended: 0 }
+        Self { pipeline, mode, folders: BTreeMap::new(), seen: Vec::new(), ended: 0, heatmaps: Vec::new() }
     }
 
     fn part(&self) -> Part {
@@ -267,6 +270,21 @@ impl<'a> Jobs<'a> {
                     let run = |out: &Path, machine: &Machine, _: &Ranks| Ok(Some(probe::run(config, &inputs, out, machine)?));
                     probed = self.job(key, &label(config), || probe::recipe(config, &inputs), run)?;
                     &probed
+                }
+                "heatmap" => {
+                    let inputs = heatmap::Inputs {
+                        run: probed.clone().context("the stage 'heatmap' needs 'probe' before it")?,
+                        tiles: tiles.clone(),
+                        annotations: self.pipeline.annotations.clone(),
+                        ..heatmap::Inputs::default()
+                    };
+                    let key = serde_json::to_string(&("heatmap", &config.heatmap, &inputs.run))?;
+                    let run = |out: &Path, machine: &Machine, _: &Ranks| Ok(Some(heatmap::run(config, &inputs, out, machine)?));
+                    let looked = self.job(key, &label(config), || heatmap::recipe(config, &inputs), run)?;
+                    if let Some(folder) = looked.as_ref().filter(|folder| !self.heatmaps.contains(folder)) {
+                        self.heatmaps.push(folder.clone());
+                    }
+                    &looked.clone()
                 }
                 _ => continue,
             };

@@ -22,7 +22,10 @@ pub use jobs::{Outcome, Part, execute};
 use executors::Executor;
 
 /// Stages in the order in which they may appear.
-pub const STAGES: [&str; 5] = ["tile", "extract", "train", "probe", "report"];
+pub const STAGES: [&str; 6] = ["tile", "extract", "train", "probe", "heatmap", "report"];
+
+/// Those whose jobs belong to one training each.
+pub(super) const OF_TRAININGS: [&str; 3] = ["train", "probe", "heatmap"];
 
 /// Beginning of keys that say where jobs run; they never reach a run's settings.
 const EXECUTOR: &str = "executor.";
@@ -99,6 +102,8 @@ struct InputFiles {
     slides: Files,
     /// Annotations of the region of interest.
     roi: Files,
+    /// Annotations that attention is compared with, for the stage `heatmap`.
+    annotations: Files,
     labels: Files,
     /// Bags that are there already, for a pipeline without the stages `tile` and `extract`.
     bags: Files,
@@ -119,6 +124,7 @@ pub struct Pipeline {
     stages: Vec<&'static str>,
     slides: Option<PathBuf>,
     roi: Option<PathBuf>,
+    annotations: Option<PathBuf>,
     labels: Option<PathBuf>,
     bags: Option<PathBuf>,
     images: Option<PathBuf>,
@@ -181,6 +187,7 @@ impl Pipeline {
             folder: out.join(&name),
             slides: input(&file, &file.inputs.slides)?,
             roi: input(&file, &file.inputs.roi)?,
+            annotations: input(&file, &file.inputs.annotations)?,
             labels: input(&file, &file.inputs.labels)?,
             bags: input(&file, &file.inputs.bags)?,
             images: input(&file, &file.inputs.images)?,

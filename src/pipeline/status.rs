@@ -59,6 +59,7 @@ fn row(state: StageState, last: Option<&Submission>, queued: &[Queued], asked: b
         "tile" | "extract" => "slides",
         "train" => "trainings",
         "probe" => "probes",
+        "heatmap" => "heatmaps",
         _ => "report",
     };
     let of_items = state.failed.into_iter().map(|(of, reason)| Problem { of, reason });

@@ -56,6 +56,9 @@ pub(super) fn survey(pipeline: &Pipeline) -> Result<Vec<StageState>> {
             probes.push(probe);
         }
     }
+    if pipeline.page.is_none() {
+        probes.append(&mut jobs.heatmaps);
+    }
     let slides = pipeline.slides.as_deref().map(slides::list).transpose()?.map_or(0, |slides| slides.len());
     let mut states: Vec<StageState> = Vec::new();
     for (place, &stage) in pipeline.stages.iter().enumerate() {
@@ -112,14 +115,18 @@ pub(super) fn finished(run: &Path, stage: &str) -> Result<BTreeSet<String>> {
     Ok(visible.filter_map(|name| name.strip_suffix(ending)).map(str::to_owned).collect())
 }
 
-/// `train` or `probe`; `ended`: whether each run has it behind it.
+/// `train`, `probe` or `heatmap`; `ended`: whether each run has it behind it.
 fn of_trainings(pipeline: &Pipeline, stage: &str, ended: &[bool]) -> Result<StageState> {
     let trainings = pipeline.trainings()?;
     let mut jobs = BTreeMap::new();
     let mut missing = BTreeSet::new();
     for (index, config) in pipeline.runs.iter().enumerate() {
-        let probe = if stage == "probe" { serde_json::to_string(&config.probe)? } else { String::new() };
-        jobs.insert((trainings[index], probe), ended[index]);
+        let own = match stage {
+            "probe" => serde_json::to_string(&config.probe)?,
+            "heatmap" => serde_json::to_string(&(&config.probe, &config.heatmap))?,
+            _ => String::new(),
+        };
+        jobs.insert((trainings[index], own), ended[index]);
         if !ended[index] {
             missing.insert(trainings[index]);
         }

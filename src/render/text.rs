@@ -1,6 +1,7 @@
 //! Score tables for a terminal or a pipe.
 
 use crate::render::names;
+use crate::store::heatmap::{Agreement, HeatmapFile, SlideMap};
 use crate::store::pooled::{Pooled, Row};
 use crate::store::scores::{Decision, ScoreFile, Selection};
 
@@ -57,6 +58,42 @@ pub fn decisions(scores: &ScoreFile) -> String {
         aligned(&lines),
         scores.interval,
     )
+}
+
+/// What a model looked at, one line a slide, aligned, and what agrees with annotations; ends with a line break.
+pub fn heatmap(file: &HeatmapFile) -> String {
+    let head = ["slide", "label", "predicted", "tiles", "tiles inside", "AUROC", "AUPRC", "pointing"].map(str::to_owned);
+    let number = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "–".to_owned() };
+    let cells = |map: &SlideMap| {
+        let agreement = map.agreement.as_ref();
+        let of = |cell: &dyn Fn(&Agreement) -> String| agreement.map_or_else(|| "–".to_owned(), cell);
+        [
+            map.slide_id.clone(),
+            map.label.clone(),
+            map.predicted.clone(),
+            map.tiles.to_string(),
+            of(&|a| a.tiles_inside.to_string()),
+            of(&|a| number(a.auroc)),
+            of(&|a| number(a.auprc)),
+            of(&|a| if a.pointing { "inside" } else { "outside" }.to_owned()),
+        ]
+    };
+    let lines: Vec<_> = std::iter::once(head).chain(file.slides.iter().map(cells)).collect();
+    let mut text = format!("{} with {}, seed {}, {}\n\n{}", file.aggregator, file.loss, file.seed, file.split.name, aligned(&lines));
+    if file.branches == 0 {
+        text.push_str("\nThe aggregator has no attention: maps show the score of the chosen class.\n");
+    }
+    if let Some(froc) = &file.froc {
+        let points: Vec<String> = froc.points.iter().map(|(most, share)| format!("{share:.2} at {most}")).collect();
+        text.push_str(&format!(
+            "\n{} lesions on {} annotated slides; found, at false positives a slide: {}; mean {:.3}\n",
+            froc.lesions,
+            froc.slides,
+            points.join(", "),
+            froc.score
+        ));
+    }
+    text
 }
 
 pub(super) fn aligned<const N: usize>(lines: &[[String; N]]) -> String {

@@ -9,6 +9,7 @@ pub mod exhibits;
 pub mod extract;
 mod frozen;
 pub mod gpu_check;
+pub mod heatmap;
 pub mod probe;
 pub mod pseudonymise;
 pub mod report;

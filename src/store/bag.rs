@@ -329,6 +329,25 @@ pub fn read_kept(path: &Path, tiles: TileFilter) -> Result<Features> {
     Ok(Features { tiles: values.len() / features.width.max(1), values, width: features.width })
 }
 
+/// Reads a bag, as [`read`], without the tiles that the filter leaves out; the header is that of the whole bag.
+///
+/// # Errors
+/// As [`read`]; a bag without the columns that a filter asks for.
+pub fn read_kept_whole(path: &Path, tiles: TileFilter) -> Result<Bag> {
+    let mut bag = read(path)?;
+    if tiles.is_open() {
+        return Ok(bag);
+    }
+    let kept: Vec<bool> = read_quality(path)?.into_iter().map(|quality| tiles.keeps(quality)).collect();
+    ensure!(kept.len() == bag.coords.len(), "the bag '{}' has {} qualities for {} tiles", path.display(), kept.len(), bag.coords.len());
+    let width = bag.features.width;
+    bag.features.values =
+        bag.features.values.chunks_exact(width.max(1)).zip(&kept).filter(|(_, kept)| **kept).flat_map(|(row, _)| row).copied().collect();
+    bag.coords = bag.coords.into_iter().zip(&kept).filter(|(_, kept)| **kept).map(|(at, _)| at).collect();
+    bag.features.tiles = bag.coords.len();
+    Ok(bag)
+}
+
 /// N and D of what [`read_kept`] gives.
 ///
 /// # Errors

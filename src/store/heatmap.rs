@@ -140,7 +140,7 @@ pub struct Agreement {
     pub auprc: f64,
     /// Whether the tile of highest attention is inside.
     pub pointing: bool,
-    /// Outlines drawn.
+    /// Outlines drawn, those close to each other as one.
     pub lesions: usize,
 }
 

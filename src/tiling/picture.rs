@@ -7,10 +7,11 @@ use image::{Rgb, RgbImage};
 
 use super::shrink::{scaled, shrink};
 use super::survey::Survey;
+use crate::ground::units::Size;
 use crate::tissue::Mask;
 
-/// Longest side, pixels.
-const SIDE_PX: u32 = 1024;
+/// Longest side of a thumbnail, pixels.
+pub const THUMBNAIL_PX: u32 = 1024;
 const JPEG_QUALITY: u8 = 85;
 
 const TISSUE: Rgb<u8> = Rgb([0, 150, 60]);
@@ -25,7 +26,7 @@ const SMALLEST_FRAME_PX: f64 = 6.0;
 /// None in practice: an overview has pixels.
 pub fn thumbnail(survey: &Survey) -> Result<RgbImage> {
     let (width, height) = survey.overview.dimensions();
-    let factor = (f64::from(SIDE_PX) / f64::from(width.max(height))).min(1.0);
+    let factor = (f64::from(THUMBNAIL_PX) / f64::from(width.max(height))).min(1.0);
     Ok(shrink(Cow::Borrowed(&survey.overview), scaled((width, height), factor))?.into_owned())
 }
 
@@ -125,6 +126,14 @@ fn draw_line(image: &mut RgbImage, [x0, y0]: [f64; 2], [x1, y1]: [f64; 2]) {
             }
         }
     }
+}
+
+/// The picture at another size.
+///
+/// # Errors
+/// An empty picture or size.
+pub fn resized(image: &RgbImage, size: Size) -> Result<RgbImage> {
+    Ok(shrink(Cow::Borrowed(image), size)?.into_owned())
 }
 
 /// The picture as JPEG bytes.

@@ -21,6 +21,7 @@ mod extract;
 mod faults;
 mod formats;
 mod gpu_check;
+mod heatmap;
 mod house;
 mod image_folder;
 mod install;

@@ -9,8 +9,8 @@ use super::record::{Record, Submission, Submitted};
 use super::settings::ExecutorSettings;
 use super::{Order, Ran};
 use crate::ground::listing::listing;
-use crate::pipeline::Pipeline;
 use crate::pipeline::survey::{StageState, survey};
+use crate::pipeline::{OF_TRAININGS, Pipeline};
 use crate::render::names;
 use crate::store::files;
 use crate::store::leases::{Leases, Taken};
@@ -100,15 +100,15 @@ fn wanted(pipeline: &Pipeline, states: &[StageState]) -> Result<Vec<Wanted>> {
     for state in &open {
         let settings = pipeline.executor.for_stage(state.stage)?;
         let trainings = pipeline.trainings()?.into_iter().collect::<BTreeSet<_>>();
-        let by_training = ["train", "probe"].contains(&state.stage);
+        let by_training = OF_TRAININGS.contains(&state.stage);
         let items = if by_training { trainings.len() } else { state.items };
         let of = settings.array.0.min(items).max(1);
         // Whatever is missing of a slide is found by its share; trainings are known one by one.
         let shares = if by_training && !state.missing.is_empty() { Shares::holding(of, &state.missing) } else { Shares::all(of) };
         let after = stages.last().map(|before| {
-            let same = by_training && before.stage == "train" && before.shares.of == of;
+            let same = by_training && OF_TRAININGS.contains(&before.stage) && before.shares.of == of;
             // A page shows what ended well beside what did not.
-            let needs_all = pipeline.page.is_none() || !["train", "probe"].contains(&before.stage);
+            let needs_all = pipeline.page.is_none() || !OF_TRAININGS.contains(&before.stage);
             if !needs_all {
                 "afterany"
             } else if same {
@@ -119,8 +119,8 @@ fn wanted(pipeline: &Pipeline, states: &[StageState]) -> Result<Vec<Wanted>> {
         });
         stages.push(Wanted { stage: state.stage, settings, shares, after });
     }
-    // A job that waits for its counterpart needs one.
-    for place in 1..stages.len() {
+    // A job that waits for its counterpart needs one, which may wait for another: there and back.
+    for place in (1..stages.len()).rev().chain(1..stages.len()) {
         if stages[place].after == Some("aftercorr") {
             let both: BTreeSet<usize> = stages[place - 1].shares.wanted.union(&stages[place].shares.wanted).copied().collect();
             stages[place - 1].shares.wanted.clone_from(&both);
