@@ -45,7 +45,8 @@ impl Cohort {
         }
         std::fs::write(cohort.path("labels.csv"), labels).unwrap();
         let aggregator = format!("train.model.aggregator.name={aggregator}");
-        let settings = [aggregator.as_str(), "split.folds=2", "split.validation=0.0", "probe.resamples=100", "train.optimizer.learning-rate=0.01"];
+        let settings =
+            [aggregator.as_str(), "split.folds=2", "split.validation=0.0", "probe.resamples=100", "train.optimizer.learning-rate=0.01"];
         let [bags, labels, model] = ["bags", "labels.csv", "model"].map(|name| cohort.text(name));
         let train = ["train", "--data", &bags, "--labels", &labels, "--out", &model, "--epochs", "30", "--device", "cpu"];
         let output = wsi([&train[..], settings.map(|setting| ["--set", setting]).as_flattened()].concat());
@@ -54,8 +55,9 @@ impl Cohort {
     }
 
     fn bag(&self, id: &str, tumour: bool, coords: Vec<Coord>) {
+        let number: usize = id[1..].parse().unwrap();
         let value = |tile: usize, column: usize| {
-            let noise = ((tile * 7 + column * 13 + id.len()) % 11) as f32 / 11.0;
+            let noise = ((tile * 7 + column * 13 + number * (tile + 3)) % 23) as f32 / 23.0;
             if tumour && tile < 3 && column < 2 { 4.0 } else { noise }
         };
         let values = (0..coords.len()).flat_map(|tile| (0..WIDTH).map(move |column| f16::from_f32(value(tile, column)))).collect();
@@ -185,26 +187,44 @@ fn opened(path: &Path) -> Collection {
     collection
 }
 
+/// Enclosed area of an outline less its holes.
+fn area(rings: &[Vec<[f64; 2]>]) -> f64 {
+    let of = |ring: &Vec<[f64; 2]>| ring.windows(2).map(|pair| pair[0][0] * pair[1][1] - pair[1][0] * pair[0][1]).sum::<f64>().abs() / 2.0;
+    of(&rings[0]) - rings[1..].iter().map(of).sum::<f64>()
+}
+
 #[test]
-fn attention_is_where_the_tumour_is_and_every_file_says_so() {
+fn every_file_says_the_same_of_a_slide() {
     let cohort = Cohort::new("abmil");
     let drawn = cohort.text("drawn");
     let file = cohort.looked("looked", &["--annotations", &drawn]);
     assert_eq!((file.slides.len(), file.branches), (6, 1), "the test slides of one fold of two");
+    let mut pointed = 0;
     for slide in &file.slides {
-        let agreement = slide.agreement.as_ref().unwrap();
-        if slide.label == "tumour" {
-            assert_eq!((agreement.tiles_inside, agreement.lesions, agreement.pointing), (3, 1, true), "{slide:?}");
-            assert!(agreement.auroc > 0.95 && agreement.auprc > 0.9, "{slide:?}");
-        } else {
-            assert!(agreement.tiles_inside == 0 && agreement.auroc.is_nan() && !agreement.pointing, "{slide:?}");
-        }
         let id = &slide.slide_id;
         let tiles = heatmap::tiles(&cohort.path("looked"), id, &file).unwrap();
         assert_eq!(tiles.coords, grid());
-        assert!((tiles.attention.as_ref().unwrap().iter().sum::<f64>() - 1.0).abs() < 1e-6);
+        let attention = tiles.attention.as_ref().unwrap();
+        assert!((attention.iter().sum::<f64>() - 1.0).abs() < 1e-6);
         for tile in 0..30 {
             assert!((tiles.classes.iter().map(|class| class[tile]).sum::<f64>() - 1.0).abs() < 1e-6);
+        }
+        let agreement = slide.agreement.as_ref().unwrap();
+        if slide.label == "tumour" {
+            // All pairs of a tile inside and one outside.
+            let won = |inside: &f64| {
+                attention[3..]
+                    .iter()
+                    .map(|outside| f64::from(u8::from(inside > outside)) + f64::from(u8::from(inside == outside)) / 2.0)
+                    .sum::<f64>()
+            };
+            let auroc = attention[..3].iter().map(won).sum::<f64>() / (3.0 * 27.0);
+            let highest = (0..30).max_by(|&a, &b| attention[a].total_cmp(&attention[b])).unwrap();
+            assert!((agreement.auroc - auroc).abs() < 1e-12 && agreement.auprc > 0.0, "{slide:?}");
+            assert_eq!((agreement.tiles_inside, agreement.lesions, agreement.pointing), (3, 1, highest < 3), "{slide:?}");
+            pointed += usize::from(highest < 3);
+        } else {
+            assert!(agreement.tiles_inside == 0 && agreement.auroc.is_nan() && !agreement.pointing, "{slide:?}");
         }
         let picture = image::open(cohort.path(&format!("looked/pictures/{id}.png"))).unwrap();
         assert_eq!(picture.width(), 1024);
@@ -216,13 +236,14 @@ fn attention_is_where_the_tumour_is_and_every_file_says_so() {
             assert_eq!(corner, [(grid()[tile].x - CORNER.x) as f64, (grid()[tile].y - CORNER.y) as f64], "QuPath counts from the bounds");
             assert_eq!(square.properties.measurements.as_ref().unwrap()["attention"], tiles.attention.as_ref().unwrap()[tile]);
         }
-        if slide.label == "tumour" {
-            let whole = [[600.0, 0.0], [600.0, 200.0], [0.0, 200.0], [0.0, 0.0]];
-            assert!(marked.iter().any(|feature| whole.iter().all(|at| feature.geometry.coordinates[0].contains(at))), "{marked:?}");
-        }
+        let high: Vec<Coord> =
+            tiles.percentile.as_ref().unwrap().iter().zip(grid()).filter(|(share, _)| **share >= 0.9).map(|(_, at)| at).collect();
+        let area: f64 = marked.iter().map(|feature| area(&feature.geometry.coordinates)).sum();
+        assert!(!high.is_empty() && (area - (high.len() as i64 * SIDE * SIDE) as f64).abs() < 1e-6, "{marked:?}");
     }
     let froc = file.froc.as_ref().unwrap();
-    assert_eq!((froc.lesions, froc.slides, froc.points[5].1), (3, 6, 1.0), "all are found: {froc:?}");
+    assert_eq!((froc.lesions, froc.slides), (3, 6));
+    assert!(froc.points.is_sorted_by(|a, b| a.1 <= b.1) && froc.points[5].1 >= pointed as f64 / 3.0, "{froc:?}");
     let table = std::fs::read_to_string(cohort.path("looked/slides.csv")).unwrap();
     assert!(table.starts_with("slide_id,patient_id,label,predicted,tiles,p_normal,p_tumour,tiles_inside,attention_auroc"), "{table}");
 
