@@ -26,6 +26,7 @@ mod probe;
 mod pseudonymise;
 mod report;
 mod run;
+mod show;
 mod status;
 mod synth;
 mod tile;
@@ -65,6 +66,8 @@ enum Verb {
     Cancel(cancel::Arguments),
     /// Put the scores of many runs on one page
     Report(report::Arguments),
+    /// Say what a run, a bag, a slide or a checkpoint is, on one screen
+    Show(show::Arguments),
     /// Make a small synthetic cohort
     Synth(synth::Arguments),
     /// Show, check and convert bags of this and other programs
@@ -104,6 +107,7 @@ impl Cli {
             Verb::Status(arguments) => arguments.run(),
             Verb::Cancel(arguments) => arguments.run(),
             Verb::Report(arguments) => arguments.run(),
+            Verb::Show(arguments) => arguments.run(),
             Verb::Synth(arguments) => arguments.run(),
             Verb::Bags(arguments) => arguments.run(),
             Verb::Doctor(arguments) => arguments.run(),

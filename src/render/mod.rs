@@ -7,6 +7,7 @@ use crate::store::pooled::Pooled;
 
 mod charts;
 pub mod exhibit;
+pub mod facts;
 pub mod figures;
 mod grid;
 pub mod heatmap;

@@ -14,6 +14,7 @@ pub mod probe;
 pub mod pseudonymise;
 pub mod report;
 mod selection;
+pub mod show;
 pub mod synth;
 pub mod tile;
 pub mod train;
