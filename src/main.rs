@@ -5,14 +5,13 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
 use wsi::ground::interrupt::{self, Interrupted};
 use wsi::ground::{libtorch, memory};
 
 fn main() -> ExitCode {
     let listening = interrupt::listen();
     memory::keep_what_is_freed();
-    let cli = wsi::cli::Cli::parse();
+    let cli = wsi::cli::Cli::given();
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

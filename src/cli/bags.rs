@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use crate::stages::bags;
 use crate::store::formats::{Given, Severity};
@@ -21,6 +22,9 @@ enum Verb {
     Show {
         #[command(flatten)]
         bags: BagArguments,
+        /// One JSON object a bag instead of a table
+        #[arg(long)]
+        json: bool,
     },
     /// Name every rule that a bag breaks (docs/formats.md); broken rules, unlike bent ones, exit with 1
     Lint {
@@ -79,7 +83,10 @@ impl BagArguments {
 impl Arguments {
     pub(super) fn run(self) -> Result<()> {
         match self.verb {
-            Verb::Show { bags } => print(&bags::show(&bags.inputs())?),
+            Verb::Show { bags, json } => {
+                let lines = bags::show(&bags.inputs())?;
+                print(&if json { objects(&lines) } else { lines })
+            }
             Verb::Lint { bags, json } => {
                 let found = bags::lint(&bags.inputs())?;
                 let plain = found.iter().map(|violation| {
@@ -101,6 +108,16 @@ impl Arguments {
             Verb::Convert { bags, to, labels, out } => bags::convert(&bags.inputs(), &to, labels.as_deref(), &out).map(drop),
         }
     }
+}
+
+/// Lines of a table as objects, by the names in its first line.
+fn objects(lines: &[String]) -> Vec<String> {
+    let Some((head, rows)) = lines.split_first() else { return Vec::new() };
+    let object = |row: &String| {
+        let cells = head.split('\t').zip(row.split('\t')).map(|(name, cell)| (name.to_owned(), Value::from(cell)));
+        Value::Object(cells.collect()).to_string()
+    };
+    rows.iter().map(object).collect()
 }
 
 fn print(lines: &[String]) -> Result<()> {

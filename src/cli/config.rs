@@ -1,20 +1,22 @@
 //! `wsi config`
 
-use std::io::Write;
-
 use anyhow::Result;
 use clap::Args;
 
-use super::SettingsArguments;
+use super::{PrintArguments, SettingsArguments};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
+    #[command(flatten)]
+    print: PrintArguments,
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<()> {
-        Ok(std::io::stdout().write_all(self.settings.load(&[])?.to_toml()?.as_bytes())?)
+        let config = self.settings.load(&[])?;
+        let text = config.to_toml()?;
+        self.print.print(&config, || text)
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::{MachineArguments, ScratchArguments, SelectionArguments, SettingsArguments};
+use super::{MachineArguments, PrintArguments, ScratchArguments, SelectionArguments, SettingsArguments};
 use crate::ground::share;
 use crate::stages::{self, encoders, extract};
 
@@ -47,6 +47,8 @@ pub(super) struct Arguments {
     machine: MachineArguments,
     #[command(flatten)]
     settings: SettingsArguments,
+    #[command(flatten)]
+    print: PrintArguments,
 }
 
 impl Arguments {
@@ -69,7 +71,10 @@ impl Arguments {
             selection: self.selection.selection()?,
             scratch: self.scratch.place(),
         };
-        stages::complete(extract::run(&config, &inputs, &self.out, &self.machine.machine()?)?)?;
-        Ok(())
+        let summary = extract::run(&config, &inputs, &self.out, &self.machine.machine()?)?;
+        if self.print.json {
+            self.print.print(&summary, String::new)?;
+        }
+        stages::complete(summary).map(drop)
     }
 }

@@ -1,12 +1,11 @@
 //! `wsi heatmap`
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 
-use super::{MachineArguments, SettingsArguments};
+use super::{MachineArguments, PrintArguments, SettingsArguments};
 use crate::render::text;
 use crate::stages::{self, Selection, heatmap};
 use crate::store::heatmap::HeatmapFile;
@@ -48,6 +47,8 @@ pub(super) struct Arguments {
     machine: MachineArguments,
     #[command(flatten)]
     settings: SettingsArguments,
+    #[command(flatten)]
+    print: PrintArguments,
 }
 
 impl Arguments {
@@ -67,7 +68,8 @@ impl Arguments {
             every_bag: self.every_bag,
         };
         let summary = heatmap::run(&config, &inputs, &out, &self.machine.machine()?)?;
-        std::io::stdout().write_all(text::heatmap(&HeatmapFile::read(&out)?).as_bytes())?;
+        let file = HeatmapFile::read(&out)?;
+        self.print.print(&file, || text::heatmap(&file))?;
         tracing::info!("heatmap: '{}'", out.display());
         stages::complete(summary).map(drop)
     }

@@ -1,10 +1,12 @@
 //! The words of the command line, one verb a file: clap types, each turned into settings and one call; no other logic.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::config::Config;
 use crate::ground::shard::Shard;
@@ -89,7 +91,37 @@ enum Verb {
     GpuCheck(gpu_check::Arguments),
 }
 
+/// The verbs as `--help` lists them: in the order of the river, then what is around it.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("From slides to numbers", &["tile", "extract", "train", "probe", "heatmap", "report", "run"]),
+    ("Looking", &["show", "status"]),
+    ("Before and after", &["doctor", "verify", "bags", "encoders", "weights", "config"]),
+    ("Data", &["synth", "pseudonymise"]),
+    ("The program itself", &["cancel", "completions", "man", "help"]),
+];
+
+/// The whole command line, with its verbs in groups.
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let about = |verb: &str| match verb {
+        "help" => "Explain a verb".to_owned(),
+        _ => command.find_subcommand(verb).and_then(|verb| verb.get_about()).map(ToString::to_string).unwrap_or_default(),
+    };
+    let line = |verb: &&str| format!("  {verb:<13} {}\n", about(verb));
+    let group = |(heading, verbs): &(&str, &[&str])| format!("{heading}:\n{}\n", verbs.iter().map(line).collect::<String>());
+    let groups: String = GROUPS.iter().map(group).collect();
+    command.help_template(format!("{{about}}\n\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}")).after_help(
+        "\n`wsi help VERB` explains a verb. Exit codes: 0 done, 1 failed (also partly), 2 wrong usage, 75 interrupted, the same command continues.",
+    )
+}
+
 impl Cli {
+    /// What this process was called with; prints help or a wrong usage and ends the process, where that is asked for.
+    pub fn given() -> Self {
+        let matches = command().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Does what was asked.
     ///
     /// # Errors
@@ -118,6 +150,22 @@ impl Cli {
             Verb::Man(arguments) => arguments.run(),
             Verb::GpuCheck(arguments) => arguments.run(),
         }
+    }
+}
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, Args)]
+struct PrintArguments {
+    /// Print the result as JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl PrintArguments {
+    /// Prints `value` for programs, or `text` for people.
+    fn print(self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        let text = if self.json { serde_json::to_string_pretty(value)? + "\n" } else { text() };
+        Ok(std::io::stdout().write_all(text.as_bytes())?)
     }
 }
 
@@ -273,5 +321,23 @@ impl RuleArguments {
         let reason = self.allow_leak.as_ref().map(|reason| toml::Value::from(reason.as_str()).to_string());
         let implied = self.protocol.iter().flat_map(|name| Protocol::settings(name)).map(|&(key, value)| (key, Some(value.to_owned())));
         [("leaks.allow", reason), ("train.protocol", self.protocol.clone())].into_iter().chain(implied).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_stands_in_one_group() {
+        let program = Cli::command();
+        let mut verbs: Vec<&str> = program.get_subcommands().filter(|verb| !verb.is_hide_set()).map(clap::Command::get_name).collect();
+        verbs.push("help");
+        let mut listed: Vec<&str> = GROUPS.iter().flat_map(|(_, verbs)| verbs.iter().copied()).collect();
+        verbs.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(listed, verbs);
+        let help = command().render_help().to_string();
+        assert!(help.find("tile ").unwrap() < help.find("extract ").unwrap() && help.contains("Options:"), "{help}");
     }
 }

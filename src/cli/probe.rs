@@ -1,12 +1,11 @@
 //! `wsi probe`
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 
-use super::{DataArguments, MachineArguments, SettingsArguments};
+use super::{DataArguments, MachineArguments, PrintArguments, SettingsArguments};
 use crate::render::text;
 use crate::stages::{self, probe};
 use crate::store::scores::ScoreFile;
@@ -28,6 +27,8 @@ pub(super) struct Arguments {
     machine: MachineArguments,
     #[command(flatten)]
     settings: SettingsArguments,
+    #[command(flatten)]
+    print: PrintArguments,
 }
 
 impl Arguments {
@@ -35,7 +36,7 @@ impl Arguments {
         let config = self.settings.load(&[])?;
         let inputs = probe::Inputs { train: self.train, data: self.data.data(), tiles: self.tiles };
         stages::complete(probe::run(&config, &inputs, &self.out, &self.machine.machine()?)?)?;
-        std::io::stdout().write_all(text::decisions(&ScoreFile::read(&self.out)?).as_bytes())?;
-        Ok(())
+        let scores = ScoreFile::read(&self.out)?;
+        self.print.print(&scores, || text::decisions(&scores))
     }
 }

@@ -1,13 +1,13 @@
 //! `wsi run`
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use serde_json::json;
 
-use super::{MachineArguments, RuleArguments, ScratchArguments};
+use super::{MachineArguments, PrintArguments, RuleArguments, ScratchArguments};
 use crate::ground::shard::Shard;
 use crate::learn::parallel::{Place, Ranks};
 use crate::pipeline::executors::{self, Call, Order, Ran};
@@ -47,6 +47,8 @@ pub(super) struct Arguments {
     rules: RuleArguments,
     #[command(flatten)]
     machine: MachineArguments,
+    #[command(flatten)]
+    print: PrintArguments,
 }
 
 impl Arguments {
@@ -60,7 +62,7 @@ impl Arguments {
         let machine = [self.machine.given(), self.scratch.given()].concat();
         pipeline.scratch = self.scratch.place();
         if let Some(stage) = self.stage {
-            return run_stage(&pipeline, &stage, self.shard, &self.machine);
+            return run_stage(&pipeline, &stage, self.shard, &self.machine, self.print);
         }
         let order = Order {
             call: Call { pipeline: self.pipeline, scale: self.scale, overrides },
@@ -69,34 +71,36 @@ impl Arguments {
             dry: self.dry_run,
         };
         let ran = executors::run(&pipeline, &order, || self.machine.machine())?;
-        let mut out = std::io::stdout().lock();
         match ran {
-            Ran::Here(outcome) => show(&outcome)?,
-            Ran::Submitted(what) => out.write_all(what.as_bytes())?,
+            Ran::Here(outcome) => show(&outcome, self.print),
+            Ran::Submitted(what) => self.print.print(&json!({ "submitted": what }), || what.clone()),
             Ran::Nothing => {
-                writeln!(out, "nothing to do: every stage of '{}' is complete in '{}'", pipeline.name, pipeline.folder.display())?
+                let folder = pipeline.folder.display().to_string();
+                let text = format!("nothing to do: every stage of '{}' is complete in '{folder}'\n", pipeline.name);
+                self.print.print(&json!({ "complete": folder }), || text)
             }
         }
-        Ok(())
     }
 }
 
 /// What a job does: one stage, a share of it, alone or as one of the processes that train together.
-fn run_stage(pipeline: &Pipeline, stage: &str, shard: Shard, machine: &MachineArguments) -> Result<()> {
+fn run_stage(pipeline: &Pipeline, stage: &str, shard: Shard, machine: &MachineArguments, print: PrintArguments) -> Result<()> {
     let part = Part::new(pipeline, Some(stage), shard)?;
     let place = if stage == "train" { Place::from_environment()? } else { None };
     let machine = machine.machine()?.for_rank(place.as_ref());
     let ranks = place.as_ref().map_or_else(|| Ok(Ranks::alone()), Ranks::join)?;
     let outcome = pipeline::execute(pipeline, &machine, part, &ranks)?;
-    if outcome.report.is_some() { show(&outcome) } else { Ok(()) }
+    if outcome.report.is_some() { show(&outcome, print) } else { Ok(()) }
 }
 
-fn show(outcome: &Outcome) -> Result<()> {
+fn show(outcome: &Outcome, print: PrintArguments) -> Result<()> {
     let Some(folder) = &outcome.report else { return Ok(()) };
-    let mut out = std::io::stdout().lock();
+    let page = folder.join(report::PAGE).display().to_string();
     match &outcome.verdict {
-        Some(verdict) => writeln!(out, "{verdict}")?,
-        None => out.write_all(text::table(&Pooled::read(folder)?).as_bytes())?,
+        Some(verdict) => print.print(&json!({ "report": page, "verdict": verdict }), || format!("{verdict}\n\nreport: {page}\n")),
+        None => {
+            let pooled = Pooled::read(folder)?;
+            print.print(&json!({ "report": page, "pooled": pooled }), || format!("{}\nreport: {page}\n", text::table(&pooled)))
+        }
     }
-    Ok(writeln!(out, "\nreport: {}", folder.join(report::PAGE).display())?)
 }

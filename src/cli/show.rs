@@ -1,27 +1,25 @@
 //! `wsi show`
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 
+use super::PrintArguments;
 use crate::stages::show;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A run, a bag, coordinates, a slide, a checkpoint, or a folder with runs
+    /// A run, a bag, coordinates, a slide, a checkpoint, or a folder with runs or slides
     #[arg(value_name = "RUN|BAG|SLIDE|CHECKPOINT")]
     path: PathBuf,
-    /// Print it for programs
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    print: PrintArguments,
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<()> {
         let facts = show::show(&self.path)?;
-        let text = if self.json { serde_json::to_string_pretty(&facts.json())? + "\n" } else { facts.text() };
-        Ok(std::io::stdout().write_all(text.as_bytes())?)
+        self.print.print(&facts.json(), || facts.text())
     }
 }

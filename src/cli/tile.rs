@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::{SelectionArguments, SettingsArguments};
+use super::{PrintArguments, SelectionArguments, SettingsArguments};
 use crate::ground::share;
 use crate::stages::{self, Machine, tile};
 
@@ -58,6 +58,8 @@ pub(super) struct Arguments {
     selection: SelectionArguments,
     #[command(flatten)]
     settings: SettingsArguments,
+    #[command(flatten)]
+    print: PrintArguments,
 }
 
 impl Arguments {
@@ -78,7 +80,10 @@ impl Arguments {
         ])?;
         let machine = Machine::new("cpu", self.threads)?;
         let inputs = tile::Inputs { slides: self.slides, roi: self.roi, selection: self.selection.selection()? };
-        stages::complete(tile::run(&config, &inputs, &self.out, &machine)?)?;
-        Ok(())
+        let summary = tile::run(&config, &inputs, &self.out, &machine)?;
+        if self.print.json {
+            self.print.print(&summary, String::new)?;
+        }
+        stages::complete(summary).map(drop)
     }
 }

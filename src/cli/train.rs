@@ -1,13 +1,12 @@
 //! `wsi train`
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::{DataArguments, MachineArguments, RuleArguments, SettingsArguments};
+use super::{DataArguments, MachineArguments, PrintArguments, RuleArguments, SettingsArguments};
 use crate::aggregators::AggregatorSettings;
 use crate::learn::parallel::{Place, Ranks, launch};
 use crate::losses::LossSettings;
@@ -47,6 +46,8 @@ pub(super) struct Arguments {
     machine: MachineArguments,
     #[command(flatten)]
     settings: SettingsArguments,
+    #[command(flatten)]
+    print: PrintArguments,
 }
 
 impl Arguments {
@@ -85,6 +86,7 @@ impl Arguments {
         let inputs = probe::Inputs { train: self.out, data, tiles: None };
         let probed = probe::run(&config, &inputs, &out, &machine).context("the model is trained; --no-probe leaves it at that");
         stages::complete(probed?)?;
-        Ok(std::io::stdout().write_all(text::decisions(&ScoreFile::read(&out)?).as_bytes())?)
+        let scores = ScoreFile::read(&out)?;
+        self.print.print(&scores, || text::decisions(&scores))
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use crate::stages::encoders;
 use crate::stages::weights::{self, Import, Listed};
@@ -33,7 +34,11 @@ enum Verb {
         sha256: Option<String>,
     },
     /// Print the weight files that are there, as tab-separated columns
-    List,
+    List {
+        /// One JSON object a file instead
+        #[arg(long)]
+        json: bool,
+    },
     /// Read weight files in full: are their tensors those that were imported, and do they fit their encoder?
     Verify {
         /// Which ones; all where none is named
@@ -50,21 +55,26 @@ impl Arguments {
                 let said = Import { encoder, licence: licence.as_deref(), sha256: sha256.as_deref() };
                 weights::import(&file, &said, &folder).map(drop)
             }
-            Verb::List => print(weights::list(&folder)?),
-            Verb::Verify { names } => print(weights::verify(&folder, &names)?),
+            Verb::List { json } => print(weights::list(&folder)?, json),
+            Verb::Verify { names } => print(weights::verify(&folder, &names)?, false),
         }
     }
 }
 
 /// One line a good file; the others are named in the log and make the call fail.
-fn print(listed: Vec<Listed>) -> Result<()> {
+fn print(listed: Vec<Listed>, json: bool) -> Result<()> {
     let (all, mut bad) = (listed.len(), 0);
-    let mut lines = String::from("file\tencoder\tlicence\tsha256\tsource\n");
+    let mut lines = if json { String::new() } else { String::from("file\tencoder\tlicence\tsha256\tsource\n") };
     for (path, file) in listed {
         match file {
             Ok((metadata, sha256)) => {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
-                lines += &format!("{name}\t{}\t{}\t{sha256}\t{}\n", metadata.encoder, metadata.licence, metadata.source);
+                lines += &if json {
+                    let (encoder, licence, source) = (&metadata.encoder, &metadata.licence, &metadata.source);
+                    json!({ "file": name, "encoder": encoder, "licence": licence, "sha256": sha256, "source": source }).to_string() + "\n"
+                } else {
+                    format!("{name}\t{}\t{}\t{sha256}\t{}\n", metadata.encoder, metadata.licence, metadata.source)
+                };
             }
             Err(error) => {
                 bad += 1;

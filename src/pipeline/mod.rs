@@ -187,7 +187,7 @@ impl Pipeline {
             folder: out.join(&name),
             slides: input(&file, &file.inputs.slides)?,
             roi: input(&file, &file.inputs.roi)?,
-            annotations: input(&file, &file.inputs.annotations)?,
+            annotations: annotations(&file)?,
             labels: input(&file, &file.inputs.labels)?,
             bags: input(&file, &file.inputs.bags)?,
             images: input(&file, &file.inputs.images)?,
@@ -247,6 +247,16 @@ fn config_tree(file: &File, path: &Path) -> Result<toml::Table> {
     }
     config::overlay(&mut tree, &file.settings);
     Ok(tree)
+}
+
+/// A cohort may have no annotations, and then nothing is compared.
+fn annotations(file: &File) -> Result<Option<PathBuf>> {
+    let found = input(file, &file.inputs.annotations);
+    if file.data.is_some() && found.is_err() {
+        tracing::info!("the cohort has no annotations: attention is compared with none");
+        return Ok(None);
+    }
+    found
 }
 
 fn input(file: &File, names: &Files) -> Result<Option<PathBuf>> {

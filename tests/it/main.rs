@@ -41,6 +41,7 @@ mod program;
 mod report;
 mod resume;
 mod shards;
+mod show;
 mod slides;
 mod split;
 mod synth;

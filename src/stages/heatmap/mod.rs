@@ -137,8 +137,10 @@ fn recipe_of(config: &Config, inputs: &Inputs, subject: &Subject) -> Result<Reci
         let names = subject.names();
         digests.insert("annotations".to_owned(), digest_of(given, names.iter().map(|(id, names)| (id.as_str(), names.clone())))?);
     }
-    let settings = json!({ "heatmap": config.heatmap, "sheets": inputs.slides.is_some() });
-    Ok(Recipe { stage: "heatmap".to_owned(), settings, inputs: digests })
+    if inputs.slides.is_some() {
+        digests.insert("sheets".to_owned(), "of the slides that were tiled".to_owned());
+    }
+    Ok(Recipe { stage: "heatmap".to_owned(), settings: json!({ "heatmap": config.heatmap }), inputs: digests })
 }
 
 /// Looks at every slide. Outputs in `out`: `heatmap.json`, `slides.csv`, and for each slide `tiles/<id>.csv`, `pictures/<id>.png`,

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::name;
 use crate::config::Config;
 use crate::render::facts::Facts;
-use crate::stages::settings_of;
 use crate::store::files;
 use crate::store::run::{self, Summary};
 
@@ -64,9 +63,7 @@ fn one(folder: &Path) -> Result<Facts> {
         }
     }
     facts.add("inputs", recipe["inputs"].clone());
-    if folder.join("config.toml").is_file() {
-        facts.add("settings other than the defaults", changed(&settings_of(folder)?)?);
-    }
+    facts.add("settings other than the defaults", changed(folder)?);
     facts.add("holds", contents(folder)?);
     Ok(facts)
 }
@@ -94,12 +91,14 @@ fn recipe(folder: &Path) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("'{}' is damaged", path.display()))
 }
 
-/// `key = value` of every setting that is not the default's.
-fn changed(config: &Config) -> Result<Vec<String>> {
-    let usual = toml::Table::try_from(Config::default())?;
+/// `key = value` of every setting of the folder's `config.toml` that is not the default's.
+fn changed(folder: &Path) -> Result<Option<Vec<String>>> {
+    let path = folder.join("config.toml");
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+    let settings = text.parse().with_context(|| format!("'{}' is damaged", path.display()))?;
     let mut found = Vec::new();
-    differences(&toml::Table::try_from(config)?, Some(&usual), "", &mut found);
-    Ok(found)
+    differences(&settings, Some(&toml::Table::try_from(Config::default())?), "", &mut found);
+    Ok(Some(found))
 }
 
 fn differences(of: &toml::Table, usual: Option<&toml::Table>, before: &str, found: &mut Vec<String>) {
