@@ -40,6 +40,8 @@ pub struct Line {
     pub runs: Vec<Vec<(f64, f64)>>,
     /// The thick line; bounds are whiskers.
     pub mean: Vec<(f64, Interval)>,
+    /// Colour, from 0.
+    pub series: usize,
 }
 
 /// A named point.
@@ -81,7 +83,7 @@ pub fn lines(lines: &[Line], axes: &Axes, alt: &str) -> Result<String> {
     drawn(beside, axes, xs.clone(), ys.clone(), alt, |area, chart| {
         let mut ends: Vec<(f64, usize)> = Vec::new();
         for (index, line) in lines.iter().enumerate() {
-            let colour = SERIES[index % SERIES.len()].0;
+            let colour = SERIES[line.series % SERIES.len()].0;
             for run in &line.runs {
                 chart
                     .draw_series(LineSeries::new(run.iter().map(|point| (place(point.0), point.1)), colour.mix(0.28).stroke_width(1)))
@@ -108,7 +110,7 @@ pub fn lines(lines: &[Line], axes: &Axes, alt: &str) -> Result<String> {
         let below = places.last().map_or(0.0, |lowest| (ys.start - lowest).max(0.0));
         for ((_, index), y) in ends.iter().zip(&places) {
             let at = chart.backend_coord(&(xs.end, y + below));
-            name(area, &lines[*index].label, (at.0 + 6, at.1), SERIES[index % SERIES.len()].0)?;
+            name(area, &lines[*index].label, (at.0 + 6, at.1), SERIES[lines[*index].series % SERIES.len()].0)?;
         }
         Ok(())
     })
@@ -240,7 +242,8 @@ fn name(area: &Area, text: &str, at: (i32, i32), colour: RGBColor) -> Result<()>
     area.draw(&Text::new(Cow::from(text.to_owned()), at, style)).map_err(plain)
 }
 
-fn width_of(text: &str) -> u32 {
+/// Pixels of a name, about.
+pub(super) fn width_of(text: &str) -> u32 {
     (LETTER * text.chars().count() as f64) as u32
 }
 
@@ -319,7 +322,7 @@ mod tests {
     fn charts_stand_beside_each_other_in_a_file_of_their_own() {
         let axes = Axes { title: "A", x: "batch size", y: "%", doubling: true };
         let mean = vec![(16.0, Interval { low: 1.0, high: 3.0, ..Interval::point(2.0) }), (32.0, Interval::point(4.0))];
-        let chart = lines(&[Line { label: "CE".into(), runs: Vec::new(), mean }], &axes, "a < b").unwrap();
+        let chart = lines(&[Line { label: "CE".into(), runs: Vec::new(), mean, series: 0 }], &axes, "a < b").unwrap();
         assert!(chart.contains("aria-label=\"a &lt; b\"") && chart.contains("\n32\n") && chart.contains("CE"), "{chart}");
         let file = standalone(&[chart.clone(), chart], 2);
         assert!(

@@ -210,8 +210,7 @@ fn superscript_after_power() -> impl FnMut(char) -> char {
 /// Means over runs at about a dozen epochs.
 pub(super) fn curve_numbers(curves: &Curves) -> Markup {
     let fields: [fn(&Epoch) -> f64; 4] = [|e| e.train_loss, |e| e.valid_loss, |e| e.valid_macro_f1, |e| e.valid_macro_auc];
-    let means: Vec<_> =
-        fields.map(|field| charts::mean(&curves.runs.iter().map(|run| charts::points(run, field)).collect::<Vec<_>>())).into();
+    let means: Vec<_> = fields.map(|field| charts::mean(&charts::of_runs(curves, field))).into();
     let epochs: Vec<f64> = means[0].iter().map(|point| point.0).collect();
     let stride = epochs.len().div_ceil(LINES).max(1);
     let cell = |mean: &[(f64, f64)], epoch: f64| {

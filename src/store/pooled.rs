@@ -127,7 +127,7 @@ pub struct Parts {
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pooled {
-    /// Layout, 3.
+    /// Layout, 4.
     pub schema: u32,
     /// The verdict in one sentence.
     pub verdict: String,
@@ -153,7 +153,15 @@ impl Pooled {
     /// # Errors
     /// Names the file.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        files::write_bytes(&folder.join(FILE), (serde_json::to_string_pretty(self)? + "\n").as_bytes())
+        files::write_bytes(&folder.join(FILE), self.text()?.as_bytes())
+    }
+
+    /// The file as text, with a line break at its end.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn text(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     /// Reads `pooled.json` of a report folder.
