@@ -194,7 +194,7 @@ fn slides(pictures: &[Picture]) -> Markup {
     html! { ul.slides { @for picture in pictures {
         @let wrong = picture.label != picture.predicted;
         li class=[wrong.then_some("wrong")] {
-            img src={ "data:image/jpeg;base64," (picture.jpeg) } loading="lazy" alt=(picture.alt);
+            img src={ "data:image/jpeg;base64," (picture.jpeg) } alt=(picture.alt);
             strong { (picture.slide_id) }
             @if wrong { span { (picture.label) ", taken for " em { (picture.predicted) } } } @else { span { (picture.label) ", right" } }
             @if !picture.remark.is_empty() { span { (picture.remark) } }

@@ -16,12 +16,12 @@ pub struct Step {
     pub gone: Vec<(String, usize)>,
 }
 
-const WIDTH: i32 = 640;
-const LEFT: (i32, i32) = (10, 290);
-const RIGHT: (i32, i32) = (340, 630);
+const WIDTH: i32 = 480;
+const LEFT: (i32, i32) = (6, 206);
+const RIGHT: (i32, i32) = (230, 474);
 const LINE: i32 = 18;
 /// Letters of a line of the right boxes.
-const LETTERS: usize = 44;
+const LETTERS: usize = 34;
 
 /// Steps from top to bottom; `parts` stand below the last one.
 ///

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 
 use super::charts::{FONT, GRID, INK, SERIES, inline, plain};
 
-const SIZE: (u32, u32) = (330, 340);
+const SIZE: (u32, u32) = (440, 340);
 /// Pixels of the strip that shows the counts.
 const STRIP: u32 = 84;
 

@@ -207,11 +207,20 @@ fn superscript_after_power() -> impl FnMut(char) -> char {
     }
 }
 
-/// Means over runs at about a dozen epochs.
+/// Means over runs at about a dozen epochs, of what any run measured.
 pub(super) fn curve_numbers(curves: &Curves) -> Markup {
-    let fields: [fn(&Epoch) -> f64; 4] = [|e| e.train_loss, |e| e.valid_loss, |e| e.valid_macro_f1, |e| e.valid_macro_auc];
-    let means: Vec<_> = fields.map(|field| charts::mean(&charts::of_runs(curves, field))).into();
-    let epochs: Vec<f64> = means[0].iter().map(|point| point.0).collect();
+    let fields: [(&str, fn(&Epoch) -> f64); 4] = [
+        ("Training loss", |e| e.train_loss),
+        ("Validation loss", |e| e.valid_loss),
+        ("Validation macro-F1", |e| e.valid_macro_f1),
+        ("Validation macro-AUC", |e| e.valid_macro_auc),
+    ];
+    let means: Vec<(&str, Vec<(f64, f64)>)> = fields
+        .into_iter()
+        .map(|(name, field)| (name, charts::mean(&charts::of_runs(curves, field))))
+        .filter(|(_, mean)| !mean.is_empty())
+        .collect();
+    let epochs: Vec<f64> = means.first().map_or(Vec::new(), |(_, mean)| mean.iter().map(|point| point.0).collect());
     let stride = epochs.len().div_ceil(LINES).max(1);
     let cell = |mean: &[(f64, f64)], epoch: f64| {
         mean.iter().find(|point| point.0 == epoch).map_or("–".to_owned(), |point| format!("{:.4}", point.1))
@@ -219,10 +228,10 @@ pub(super) fn curve_numbers(curves: &Curves) -> Markup {
     html! { details {
         summary { "Numbers" @if curves.runs.len() > 1 { ", mean of " (curves.runs.len()) " runs" } }
         div.wide tabindex="0" role="region" aria-label={ "Training curves of " (curves.title) } { table {
-            thead { tr { @for head in ["Epoch", "Training loss", "Validation loss", "Validation macro-F1", "Validation macro-AUC"] { th.number scope="col" { (head) } } } }
+            thead { tr { th.number scope="col" { "Epoch" } @for (name, _) in &means { th.number scope="col" { (name) } } } }
             tbody { @for (index, epoch) in epochs.iter().enumerate() { @if index.is_multiple_of(stride) || index + 1 == epochs.len() { tr {
                 th.number scope="row" { (format!("{epoch:.0}")) }
-                @for mean in &means { td.number { (cell(mean, *epoch)) } }
+                @for (_, mean) in &means { td.number { (cell(mean, *epoch)) } }
             } } } }
         } }
     } }
@@ -230,7 +239,7 @@ pub(super) fn curve_numbers(curves: &Curves) -> Markup {
 
 pub(super) fn origins(all: &[Origin]) -> Markup {
     let short = |digest: &str| digest.chars().take(12).collect::<String>();
-    html! { div.wide tabindex="0" role="region" aria-label="Provenance" { table.small {
+    html! { div.wide tabindex="0" role="region" aria-label="Runs and their inputs" { table.small {
         thead { tr { @for head in ["Run", "Split", "Split digest", "Seed", "Inputs", "Program"] { th scope="col" { (head) } } } }
         tbody { @for one in all { tr {
             th scope="row" { code { (one.run) } }

@@ -43,7 +43,7 @@ pub(super) fn section(sides: &[Side], bootstrap: &Bootstrap) -> Option<Section> 
         let mut lines = Vec::new();
         for recipe in &side.recipes {
             let strict = recipe.group.key.is_strict();
-            for (index, (centre, _)) in centres.iter().enumerate() {
+            for (centre, _) in &centres {
                 let here = |slide: &str| of_slide.get(slide).is_some_and(|of| of == centre);
                 let pool = rows::pool_of(recipe.group, Decision::Lp, &mut Vec::new(), |prediction| here(&prediction.slide_id));
                 let Some(pool) = pool else { continue };
@@ -55,7 +55,7 @@ pub(super) fn section(sides: &[Side], bootstrap: &Bootstrap) -> Option<Section> 
                 };
                 let few = if pool.patients() < FEW { "few patients" } else { "" };
                 lines.push(vec![
-                    Cell::text(if index == 0 { &recipe.name } else { "" }),
+                    Cell::text(&recipe.name),
                     Cell::text(centre),
                     score(pool.macro_f1(bootstrap)),
                     score(pool.macro_auc(bootstrap)),

@@ -58,6 +58,6 @@ pub(super) fn section(groups: &[Group]) -> Option<Section> {
         id: "licences",
         title: "Licences of weights".to_owned(),
         lead: lead.to_owned(),
-        blocks: vec![Block::Table(Table { name: "Licences of weights".to_owned(), columns, rows, folded: None })],
+        blocks: vec![Block::Table(Table { name: "Encoders and their licences".to_owned(), columns, rows, folded: None })],
     })
 }

@@ -30,8 +30,8 @@ pub(super) fn methods(groups: &[Group], interval: &str, test: &str) -> Vec<Strin
          nearest in Kullback–Leibler divergence; kNN weighs the votes of the nearest embeddings of the training set by their cosine{}. Macro-F1 \
          is the mean of the per-class F1 over classes that occur in labels or predictions; macro-AUC is the mean of the one-vs-rest areas under \
          the ROC curve over classes for which it is defined.",
-        selection(probe.scores.selections.get(&Decision::Lp)),
-        selection(probe.scores.selections.get(&Decision::Knn)),
+        selection(groups, Decision::Lp),
+        selection(groups, Decision::Knn),
     ));
     all.push(format!(
         "Intervals: {interval}; whole patients are drawn, the same for all seeds, and the scores are means over seeds. Differences are absolute \
@@ -171,11 +171,18 @@ fn words(value: &Value) -> String {
     }
 }
 
-/// Who chose a probe's hyper-parameters.
-fn selection(of: Option<&Selection>) -> String {
-    let Some(of) = of else { return String::new() };
-    let names: Vec<&str> = of.chosen.keys().map(String::as_str).collect();
-    format!(" ({} chosen by {})", names.join(" and ").replace('-', " "), of.by)
+/// Who chose a probe's hyper-parameters, and which, where all runs have the same.
+fn selection(groups: &[Group], decision: Decision) -> String {
+    let all: Vec<&Selection> = groups.iter().flat_map(Group::probes).filter_map(|probe| probe.scores.selections.get(&decision)).collect();
+    let Some(first) = all.first() else { return String::new() };
+    let same = all.iter().all(|other| other.chosen == first.chosen);
+    let name = |(name, value): (&String, &f64)| {
+        let name = name.replace('-', " ");
+        if same { format!("{name} {value}") } else { name }
+    };
+    let names: Vec<String> = first.chosen.iter().map(name).collect();
+    let by: BTreeSet<&str> = all.iter().map(|one| one.by.as_str()).collect();
+    format!(" ({}, chosen by {})", names.join(" and "), by.into_iter().collect::<Vec<_>>().join(" or "))
 }
 
 fn versions(groups: &[Group]) -> String {

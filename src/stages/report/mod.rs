@@ -106,7 +106,7 @@ pub fn run(runs: &[PathBuf], out: &Path, options: Options) -> Result<Summary> {
         map::section(&sides, &mut notes)?,
         centres::section(&sides, &bootstrap),
         looks.or_else(|| of_slides.then(looks::missing)),
-        worst::section(&groups, &run.folder, options.thumbs, &mut notes)?,
+        worst::section(&sides, &groups, &run.folder, options.thumbs, &mut notes)?,
     ];
     let [judged, learnt] = [judged.into_iter().flatten().collect::<Vec<_>>(), learnt.into_iter().flatten().collect()];
     let cohort: Vec<_> = flow::section(&groups, &mut notes)?.into_iter().collect();

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::sides::{LINES, Side};
+use super::sides::{Judged, LINES, Side};
 use crate::ground::interval::Interval;
 use crate::metrics::bootstrap::{Bootstrap, Bounds};
 use crate::metrics::ranking::{false_positive_rates, recalls};
@@ -28,48 +28,38 @@ pub(super) struct Curves {
     pub average_precision: Interval,
 }
 
+/// Curves of every recipe of a setting: those of single classes first, where there are few, then their mean.
+struct Ranked<'a> {
+    side: &'a Side<'a>,
+    /// `[recipes][classes + 1]`, or `[recipes][1]`.
+    curves: Vec<Vec<Curves>>,
+}
+
 /// The section; `None` where nothing is scored.
 pub(super) fn section(sides: &[Side], bootstrap: &Bootstrap) -> Result<Option<Section>> {
-    let mut blocks = Vec::new();
-    let mut fewest = bootstrap.resamples;
+    let (mut blocks, mut used) = (Vec::new(), Vec::new());
     for (index, side) in sides.iter().enumerate() {
-        let single = side.classes().len() <= CLASSES;
-        let found: Vec<(usize, Vec<Curves>)> = side
-            .recipes
-            .iter()
-            .enumerate()
-            .map(|(place, recipe)| {
-                let wanted = recipe.group.key.is_strict().then_some(bootstrap.resamples).unwrap_or(0);
-                let affordable = WORK / (recipe.pool.rows() * side.classes().len()).max(1);
-                let resamples = if affordable < FEWEST { 0 } else { wanted.min(affordable) };
-                fewest = fewest.min(if wanted == 0 { fewest } else { resamples });
-                let bootstrap = Bootstrap { bounds: Bounds::Percentile, resamples, ..*bootstrap };
-                (place, recipe.pool.ranked(single, &bootstrap))
-            })
-            .collect();
-        let mean = found.first().map_or(0, |(_, curves)| curves.len() - 1);
+        let ranked = Ranked::new(side, bootstrap, &mut used);
+        let classes = side.classes();
         if sides.len() > 1 {
             blocks.push(Block::Words(side.title.clone()));
         }
-        let what =
-            if side.classes().len() == 2 { "mean of both classes".to_owned() } else { format!("mean of {} classes", side.classes().len()) };
-        blocks.push(Block::Figures(charts(side, &found, mean, &what)?));
-        blocks.push(Block::Table(table(side, &found, single)));
-        if single && side.classes().len() > 1 {
-            let each = (0..mean).map(|class| charts(side, &found, class, &side.classes()[class])).collect::<Result<Vec<_>>>()?.concat();
-            // Beyond a few settings the page would be long, not more telling.
-            let hidden = index >= SETTINGS;
-            blocks.push(if hidden {
-                Block::Files(each)
-            } else {
-                Block::Folded("Each class against the rest".to_owned(), vec![Block::Figures(each)])
-            });
+        let what = if classes.len() == 2 { "mean of both classes".to_owned() } else { format!("mean of {} classes", classes.len()) };
+        let mean = ranked.mean();
+        blocks.push(Block::Figures(ranked.charts(mean, &what)?));
+        blocks.push(Block::Table(ranked.table(&[mean])));
+        if mean > 1 {
+            let each = (0..mean).map(|class| ranked.charts(class, &classes[class])).collect::<Result<Vec<_>>>()?.concat();
+            let single = Block::Table(ranked.table(&(0..mean).collect::<Vec<_>>()));
+            // Beyond a few settings the page would be longer, and tell no more.
+            let charts = if index < SETTINGS { Block::Figures(each) } else { Block::Files(each) };
+            blocks.push(Block::Folded("Each class against the rest".to_owned(), vec![single, charts]));
         }
     }
-    let bands = match fewest {
-        0 => String::new(),
-        resamples => {
-            format!(" Bands are pointwise 95 % percentile intervals, whole patients drawn as for the scores, {resamples} resamples.")
+    let bands = match used.iter().filter(|resamples| **resamples > 0).min() {
+        None => String::new(),
+        Some(least) => {
+            format!(" Bands are pointwise 95 % percentile intervals, whole patients drawn as for the scores, {least} resamples.")
         }
     };
     let lead = format!(
@@ -79,48 +69,65 @@ pub(super) fn section(sides: &[Side], bootstrap: &Bootstrap) -> Result<Option<Se
     Ok((!blocks.is_empty()).then(|| Section { id: "ranking", title: "ROC and precision–recall".to_owned(), lead, blocks }))
 }
 
-/// The two charts of a class, or of the mean.
-fn charts(side: &Side, found: &[(usize, Vec<Curves>)], class: usize, what: &str) -> Result<Vec<Figure>> {
-    let prevalence = side.recipes.first().map_or(0.0, |recipe| recipe.pool.prevalence(class));
-    let kinds: [(&str, &str, Axes, Chance, Vec<f64>, fn(&Curves) -> &[Interval]); 2] = [
-        (
-            "roc",
-            "ROC",
-            Axes { title: "", x: "false-positive rate", y: "true-positive rate", doubling: false },
-            Chance::Diagonal,
-            false_positive_rates(),
-            |curves| &curves.roc,
-        ),
-        (
-            "precision-recall",
-            "Precision–recall",
-            Axes { title: "", x: "recall", y: "precision", doubling: false },
-            Chance::Level(prevalence),
-            recalls(),
-            |curves| &curves.precision,
-        ),
-    ];
-    let chart = |(file, title, axes, chance, at, of): (&str, &str, Axes, Chance, Vec<f64>, fn(&Curves) -> &[Interval])| {
-        let points =
-            |place: usize| -> Vec<(f64, Interval)> { at.iter().copied().zip(of(&found[place].1[class]).iter().copied()).collect() };
-        let lines: Vec<Banded> = side
-            .drawn()
-            .iter()
-            .enumerate()
-            .map(|(place, recipe)| Banded { label: recipe.name.clone(), points: points(place), series: recipe.series })
-            .collect();
-        let alt = format!("{title} of {what} for {}; the table that follows holds the areas.", names::count(lines.len(), "recipe"));
-        let every: Vec<(&str, f64, Interval)> = side
-            .recipes
-            .iter()
-            .enumerate()
-            .flat_map(|(place, recipe)| points(place).into_iter().map(|(x, y)| (recipe.name.as_str(), x, y)))
-            .collect();
+impl<'a> Ranked<'a> {
+    /// `used` learns how many resamples each recipe's bands have.
+    fn new(side: &'a Side<'a>, bootstrap: &Bootstrap, used: &mut Vec<usize>) -> Self {
+        let single = side.classes().len() <= CLASSES;
+        let mut curves = Vec::new();
+        for recipe in &side.recipes {
+            let affordable = WORK / (recipe.pool.rows() * side.classes().len()).max(1);
+            let banded = recipe.group.key.is_strict() && affordable >= FEWEST;
+            let resamples = if banded { bootstrap.resamples.min(affordable) } else { 0 };
+            used.push(resamples);
+            curves.push(recipe.pool.ranked(single, &Bootstrap { bounds: Bounds::Percentile, resamples, ..*bootstrap }));
+        }
+        Self { side, curves }
+    }
+
+    /// Place of the mean; as many classes stand before it.
+    fn mean(&self) -> usize {
+        self.curves.first().map_or(0, |curves| curves.len() - 1)
+    }
+
+    /// The two charts of a class, or of the mean.
+    fn charts(&self, class: usize, what: &str) -> Result<Vec<Figure>> {
+        let axes = |x, y| Axes { title: "", x, y, doubling: false };
+        // Without classes before it, the mean has the first place.
+        let whose = if class == self.mean() { usize::MAX } else { class };
+        let chance = Chance::Level(self.side.recipes.first().map_or(0.0, |recipe| recipe.pool.prevalence(whose)));
+        let (roc, steps) = (axes("false-positive rate", "true-positive rate"), axes("recall", "precision"));
+        Ok(vec![
+            self.chart("ROC", what, &roc, Chance::Diagonal, &false_positive_rates(), |recipe| &self.curves[recipe][class].roc)?,
+            self.chart("Precision–recall", what, &steps, chance, &recalls(), |recipe| &self.curves[recipe][class].precision)?,
+        ])
+    }
+
+    /// `of` gives a recipe's values at the places `at`.
+    fn chart<'b>(
+        &'b self,
+        title: &str,
+        what: &str,
+        axes: &Axes,
+        chance: Chance,
+        at: &[f64],
+        of: impl Fn(usize) -> &'b Vec<Interval>,
+    ) -> Result<Figure> {
+        let points = |place: usize| at.iter().copied().zip(of(place).iter().copied());
+        let line = |(place, recipe): (usize, &Judged)| Banded {
+            label: recipe.name.clone(),
+            points: points(place).collect(),
+            series: recipe.series,
+        };
+        let lines: Vec<Banded> = self.side.drawn().iter().enumerate().map(line).collect();
+        let alt = format!("{title} of {what} for {}; a table beside it holds the areas.", names::count(lines.len(), "recipe"));
+        let recipes = self.side.recipes.iter().enumerate();
+        let every: Vec<(&str, f64, Interval)> =
+            recipes.flat_map(|(place, recipe)| points(place).map(|(x, y)| (recipe.name.as_str(), x, y))).collect();
         let real = |cell: fn(&(&str, f64, Interval)) -> f64| Cells::Real(every.iter().map(cell).collect());
         Ok(Figure {
-            name: names::slug(&format!("{file} {what} {}", side.title)),
+            name: names::slug(&format!("{title} {what} {}", self.side.title)),
             title: format!("{title}, {what}"),
-            svg: bands(&lines, &axes, chance, &alt)?,
+            svg: bands(&lines, axes, chance, &alt)?,
             data: vec![
                 ("recipe".to_owned(), Cells::Text(every.iter().map(|line| line.0.to_owned()).collect())),
                 (axes.x.replace([' ', '-'], "_"), real(|line| line.1)),
@@ -130,28 +137,24 @@ fn charts(side: &Side, found: &[(usize, Vec<Curves>)], class: usize, what: &str)
             ],
             numbers: false,
         })
-    };
-    kinds.into_iter().map(chart).collect()
-}
-
-/// Areas of every recipe: of the mean, and of each class.
-fn table(side: &Side, found: &[(usize, Vec<Curves>)], single: bool) -> Table {
-    let cell = |area: &Interval| {
-        let under = if area.is_bounded() { format!("{}–{}", names::score(area.low), names::score(area.high)) } else { String::new() };
-        Cell { text: names::score(area.value), under, strong: false }
-    };
-    let mut columns =
-        vec![Column::text("Recipe"), Column::number("AUC", "mean of classes"), Column::number("Average precision", "mean of classes")];
-    if single {
-        for class in side.classes() {
-            columns.extend([Column::number("AUC", class), Column::number("AP", class)]);
-        }
     }
-    let line = |(place, curves): &(usize, Vec<Curves>)| {
-        let mean = &curves[curves.len() - 1];
-        let classes = if single { &curves[..curves.len() - 1] } else { &[] };
-        let areas = std::iter::once(mean).chain(classes).flat_map(|of| [cell(&of.auc), cell(&of.average_precision)]);
-        std::iter::once(Cell::text(&side.recipes[*place].name)).chain(areas).collect()
-    };
-    Table { name: format!("Areas under the curves, {}", side.title), columns, rows: found.iter().map(line).collect(), folded: None }
+
+    /// Areas of every recipe.
+    fn table(&self, classes: &[usize]) -> Table {
+        let cell = |area: &Interval| {
+            let under = if area.is_bounded() { format!("{}–{}", names::score(area.low), names::score(area.high)) } else { String::new() };
+            Cell { text: names::score(area.value), under, strong: false }
+        };
+        let mut columns = vec![Column::text("Recipe")];
+        for &class in classes {
+            let what = if class == self.mean() { "mean of classes" } else { &self.side.classes()[class] };
+            columns.extend([Column::number("AUC", what), Column::number("Average precision", what)]);
+        }
+        let areas = |curves: &Vec<Curves>| {
+            classes.iter().flat_map(|&class| [cell(&curves[class].auc), cell(&curves[class].average_precision)]).collect()
+        };
+        let line = |(recipe, curves): (&Judged, &Vec<Curves>)| [vec![Cell::text(&recipe.name)], areas(curves)].concat();
+        let name = format!("Areas under the curves{}, {}", if classes == [self.mean()] { "" } else { " of each class" }, self.side.title);
+        Table { name, columns, rows: self.side.recipes.iter().zip(&self.curves).map(line).collect(), folded: None }
+    }
 }

@@ -1,4 +1,4 @@
-//! Slides of the first recipe, the worst first: wrong, and sure of it.
+//! Slides of the recipe in question, the worst first: wrong, and sure of it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::groups::Group;
 use super::pictures::{self, JPEG};
+use super::sides::Side;
 use crate::render::Picture;
 use crate::render::blocks::{Block, Cell, Column, Section, Table};
 use crate::render::names;
@@ -71,8 +72,11 @@ pub(super) fn judged(group: &Group) -> Vec<Judged> {
 ///
 /// # Errors
 /// A table that cannot be written.
-pub(super) fn section(groups: &[Group], folder: &Path, thumbs: bool, notes: &mut Vec<String>) -> Result<Option<Section>> {
-    let Some(group) = groups.first().filter(|group| !names::of_images(&group.key.aggregator)) else { return Ok(None) };
+pub(super) fn section(sides: &[Side], groups: &[Group], folder: &Path, thumbs: bool, notes: &mut Vec<String>) -> Result<Option<Section>> {
+    // NCMI's where there is one: the page asks about it.
+    let asked = sides.first().and_then(|side| side.recipes.first()).map(|recipe| recipe.group);
+    let group = asked.or(groups.first()).filter(|group| !names::of_images(&group.key.aggregator));
+    let Some(group) = group else { return Ok(None) };
     let slides = judged(group);
     let Some(classes) = group.probes().next().map(|probe| probe.scores.classes.clone()) else { return Ok(None) };
     if slides.is_empty() {
