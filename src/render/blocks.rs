@@ -39,6 +39,8 @@ pub enum Block {
     Figures(Vec<Figure>),
     /// Slides.
     Slides(Vec<Picture>),
+    /// Begins a part of a section.
+    Title(String),
     /// A paragraph.
     Words(String),
     /// What is seen when it is opened.
@@ -156,6 +158,7 @@ pub(super) fn block(block: &Block) -> Markup {
         },
         Block::Files(figures) => html! { p.lead { (super::names::count(figures.len(), "more chart")) " in figures/." } },
         Block::Slides(pictures) => slides(pictures),
+        Block::Title(title) => html! { h3 { (title) } },
         Block::Words(words) => html! { p.lead { (words) } },
         Block::Folded(summary, blocks) => html! { details { summary { (summary) } @for one in blocks { (self::block(one)) } } },
     }

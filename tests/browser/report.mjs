@@ -54,6 +54,10 @@ for (const width of [1400, 390]) {
       await tab.emulateMedia({ media: 'print' });
       const ground = await tab.evaluate(() => getComputedStyle(document.body).backgroundColor);
       if (ground !== 'rgb(255, 255, 255)') faults.push(`print: the ground is ${ground}`);
+      await tab.setViewportSize({ width: 718, height: 1000 });
+      const cut = await tab.evaluate(() => [...document.querySelectorAll('main > section .wide')]
+        .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => `${one.ariaLabel} by ${one.scrollWidth - one.clientWidth} px`));
+      if (cut.length > 0) faults.push(`print: cut off: ${cut.join('; ')}`);
       await tab.pdf({ path: join(shots, 'report.pdf'), format: 'A4' });
     }
     await context.close();

@@ -7,6 +7,7 @@ use wsi::ground::units::{Mpp, Size};
 use wsi::stages::report::{self, Options};
 use wsi::store::heatmap::{self, Agreement, Froc, HeatmapFile, QuPathOrigin, SlideMap};
 use wsi::store::history::{self, Epoch, MeasuredOn};
+use wsi::store::pooled::Pooled;
 use wsi::store::predictions::{self, Prediction, Predictions};
 use wsi::store::scores::{Decision, ScoreFile, SplitKind};
 use wsi::store::table;
@@ -214,6 +215,14 @@ fn where_models_look_is_compared_on_the_same_slides() {
     {
         assert!(html.contains(wanted), "no '{wanted}' on the page");
     }
+    let pooled = Pooled::read(&out).unwrap();
+    let [ce, ncmi] = &pooled.attention[..] else { panic!("{:?}", pooled.attention) };
+    assert_eq!((ce.recipe.as_str(), ncmi.recipe.as_str(), ncmi.slides, ncmi.patients, ncmi.seeds), ("CE", "NCMI", 48, PATIENTS, 1));
+    assert!((ncmi.auroc.value - 0.815).abs() < 1e-9 && ncmi.auroc.low < 0.815 && ncmi.auroc.high > 0.815, "{}", ncmi.auroc);
+    // Every other patient is pointed at.
+    assert!((ncmi.pointing.value - 0.5).abs() < 1e-9 && (ncmi.froc - 0.6).abs() < 1e-9);
+    let between = &pooled.attention_differences[0].auroc;
+    assert!((between.value - 0.1).abs() < 1e-9 && (between.high - between.low).abs() < 1e-9, "{between}");
     let path = out.join("attention.csv");
     assert_eq!(table::read(&path).unwrap().height(), 96);
     assert!(out.join("figures/froc.svg").is_file());
@@ -221,6 +230,22 @@ fn where_models_look_is_compared_on_the_same_slides() {
 
     let bare = page(&reported(root, &[root.join("heatmap")], Options { thumbs: false }));
     assert!(bare.contains("NCMI − CE") && !bare.contains("data:image"), "no picture of tissue");
+}
+
+#[test]
+fn the_command_prints_json_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    cohort(folder.path(), &[NCMI, CE], 1);
+    let call = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wsi"));
+        let output = command.args(["report", "probe", "--out", "out"]).args(more).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(call(&[]).contains("NCMI-LP"));
+    let printed = call(&["--json"]);
+    assert_eq!(printed, std::fs::read_to_string(folder.path().join("out/pooled.json")).unwrap());
+    assert!(!page(&folder.path().join("out")).is_empty() && serde_json::from_str::<Pooled>(&printed).unwrap().schema == 4);
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(super) fn section(sides: &[Side], bootstrap: &Bootstrap) -> Result<Option<Se
     let mut blocks = Vec::new();
     for side in sides {
         if sides.len() > 1 {
-            blocks.push(Block::Words(side.title.clone()));
+            blocks.push(Block::Title(side.title.clone()));
         }
         let (mut charts, mut rows) = (Vec::new(), Vec::new());
         for (place, recipe) in side.recipes.iter().enumerate() {

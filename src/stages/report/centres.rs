@@ -65,7 +65,7 @@ pub(super) fn section(sides: &[Side], bootstrap: &Bootstrap) -> Option<Section> 
             }
         }
         if sides.len() > 1 {
-            blocks.push(Block::Words(side.title.clone()));
+            blocks.push(Block::Title(side.title.clone()));
         }
         let columns = vec![
             Column::text("Recipe"),

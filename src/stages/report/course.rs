@@ -44,7 +44,7 @@ pub(super) fn section(sides: &[Side]) -> Result<Option<Section>> {
             })
         });
         if sides.len() > 1 {
-            blocks.push(Block::Words(side.title.clone()));
+            blocks.push(Block::Title(side.title.clone()));
         }
         blocks.push(Block::Figures(charts.collect::<Result<_>>()?));
     }

@@ -15,6 +15,7 @@ use crate::render::blocks::{Block, Cell, Column, Figure, Section, Table};
 use crate::render::figures::{self, Axes, Line};
 use crate::render::names;
 use crate::store::heatmap::{PICTURES, SlideMap};
+use crate::store::pooled::{Attention, AttentionDifference};
 use crate::store::table::{self, Cells};
 
 /// The table of all slides, inside a report folder.
@@ -34,6 +35,15 @@ const MEASURES: [(&str, fn(&SlideMap) -> f64); 3] = [
         drawn.map_or(f64::NAN, |agreement| f64::from(u8::from(agreement.pointing)))
     }),
 ];
+
+/// What heatmap runs say.
+#[derive(Default)]
+pub(super) struct Found {
+    /// `None` where there is no such run.
+    pub section: Option<Section>,
+    pub attention: Vec<Attention>,
+    pub differences: Vec<AttentionDifference>,
+}
 
 /// Heatmap runs that differ in seed and fold only.
 struct Eyes<'a> {
@@ -68,16 +78,11 @@ impl<'a> Eyes<'a> {
 ///
 /// # Errors
 /// A table that cannot be written.
-pub(super) fn section(
-    looked: &[Looked],
-    bootstrap: &Bootstrap,
-    folder: &Path,
-    thumbs: bool,
-    notes: &mut Vec<String>,
-) -> Result<Option<Section>> {
+pub(super) fn section(looked: &[Looked], bootstrap: &Bootstrap, folder: &Path, thumbs: bool, notes: &mut Vec<String>) -> Result<Found> {
     let all = eyes(looked);
+    let mut found = Found::default();
     if all.is_empty() {
-        return Ok(None);
+        return Ok(found);
     }
     write(&folder.join(TABLE), &all)?;
     let mut blocks = Vec::new();
@@ -89,23 +94,11 @@ pub(super) fn section(
              highest attention is inside; means over slides and seeds, 95 % intervals by drawing whole patients. {TABLE} beside this page has \
              every slide."
         ));
-        blocks.push(Block::Table(agreement(&all, bootstrap)));
-        let rows: Vec<Vec<Cell>> = pairs(&all).filter_map(|(a, b)| difference(a, b, bootstrap)).collect();
-        if !rows.is_empty() {
-            let columns = vec![
-                Column::text("Comparison"),
-                Column::number("AUROC", "each"),
-                Column::number("Difference", "absolute, 95 % interval"),
-                Column::number("relative", ""),
-                Column::number("Slides", "patients"),
-                Column::number("Seeds", ""),
-            ];
-            blocks.push(Block::Table(Table {
-                name: "Differences in attention on the same slides".to_owned(),
-                columns,
-                rows,
-                folded: None,
-            }));
+        found.attention = all.iter().map(|eyes| attention(eyes, bootstrap)).filter(|one| one.slides > 0).collect();
+        found.differences = pairs(&all).filter_map(|(a, b)| difference(a, b, bootstrap)).collect();
+        blocks.push(Block::Table(agreement(&found.attention)));
+        if !found.differences.is_empty() {
+            blocks.push(Block::Table(compared(&found.differences)));
         }
         blocks.extend(froc(&all)?.map(|chart| Block::Figures(vec![chart])));
     } else {
@@ -122,7 +115,8 @@ pub(super) fn section(
             blocks.push(Block::Slides(pictures));
         }
     }
-    Ok(Some(Section { id: "looks", title: "Where the models look".to_owned(), lead, blocks }))
+    found.section = Some(Section { id: "looks", title: "Where the models look".to_owned(), lead, blocks });
+    Ok(found)
 }
 
 /// How to get the section, where there is none.
@@ -164,22 +158,42 @@ fn mean(rows: &[Seen], bootstrap: &Bootstrap, of: impl Fn(usize) -> f64 + Sync) 
     })
 }
 
-fn agreement(all: &[Eyes], bootstrap: &Bootstrap) -> Table {
+fn attention(eyes: &Eyes, bootstrap: &Bootstrap) -> Attention {
+    let drawn: Vec<Seen> = eyes.seen().into_iter().filter(|seen| seen.slide.agreement.is_some()).collect();
+    let [auroc, average_precision, pointing] = MEASURES.map(|(_, measure)| mean(&drawn, bootstrap, |row| measure(drawn[row].slide)));
+    let frocs: Vec<f64> = eyes.runs.iter().filter_map(|run| Some(run.file.froc.as_ref()?.score)).collect();
+    Attention {
+        recipe: eyes.name.clone(),
+        setting: eyes.setting.clone(),
+        auroc,
+        average_precision,
+        pointing,
+        froc: frocs.iter().sum::<f64>() / frocs.len() as f64,
+        seeds: seeds(eyes.runs.iter().map(|run| run.file.seed)),
+        slides: distinct(&drawn, |seen| seen.slide.slide_id.clone()),
+        patients: distinct(&drawn, Seen::patient),
+    }
+}
+
+fn agreement(all: &[Attention]) -> Table {
     let mut columns = vec![Column::text("Recipe")];
     columns.extend(MEASURES.iter().map(|(name, _)| Column::number(name, "95 % interval")));
     columns.extend([Column::number("FROC", "mean of runs"), Column::number("Slides", "patients"), Column::number("Seeds", "")]);
-    let line = |eyes: &Eyes| {
-        let drawn: Vec<Seen> = eyes.seen().into_iter().filter(|seen| seen.slide.agreement.is_some()).collect();
-        let mut cells = vec![Cell { text: eyes.name.clone(), under: eyes.setting.clone(), strong: false }];
-        cells.extend(MEASURES.iter().map(|(_, measure)| bounded(&mean(&drawn, bootstrap, |row| measure(drawn[row].slide)))));
-        let frocs: Vec<f64> = eyes.runs.iter().filter_map(|run| Some(run.file.froc.as_ref()?.score)).collect();
-        cells.push(Cell::text(&names::score(frocs.iter().sum::<f64>() / frocs.len() as f64)));
-        let distinct = |of: fn(&Seen) -> String| drawn.iter().map(of).collect::<BTreeSet<_>>().len();
-        cells.push(Cell::text(&format!("{}, {}", distinct(|seen| seen.slide.slide_id.clone()), distinct(|seen| seen.patient()))));
-        cells.push(Cell::text(&seeds(eyes.runs.iter().map(|run| run.file.seed)).to_string()));
+    let line = |one: &Attention| {
+        let mut cells = vec![Cell { text: one.recipe.clone(), under: one.setting.clone(), strong: false }];
+        cells.extend([&one.auroc, &one.average_precision, &one.pointing].map(bounded));
+        cells.extend([Cell::text(&names::score(one.froc)), crowd(one.slides, one.patients), Cell::text(&one.seeds.to_string())]);
         cells
     };
     Table { name: "Attention against drawings".to_owned(), columns, rows: all.iter().map(line).collect(), folded: None }
+}
+
+fn crowd(slides: usize, patients: usize) -> Cell {
+    Cell { text: slides.to_string(), under: patients.to_string(), strong: false }
+}
+
+fn distinct<'a>(rows: &[Seen<'a>], of: impl Fn(&Seen<'a>) -> String) -> usize {
+    rows.iter().map(of).collect::<BTreeSet<_>>().len()
 }
 
 fn seeds(of: impl Iterator<Item = u64>) -> usize {
@@ -200,7 +214,7 @@ fn pairs<'a>(all: &'a [Eyes<'a>]) -> impl Iterator<Item = (&'a Eyes<'a>, &'a Eye
 }
 
 /// The mean difference in per-slide AUROC where both looked at a slide in the same fold and seed; `None` where they did not.
-fn difference(first: &Eyes, second: &Eyes, bootstrap: &Bootstrap) -> Option<Vec<Cell>> {
+fn difference(first: &Eyes, second: &Eyes, bootstrap: &Bootstrap) -> Option<AttentionDifference> {
     let auroc = MEASURES[0].1;
     let key = |seen: &Seen| (seen.slide.slide_id.clone(), seen.run.file.seed, seen.run.file.split.digest.clone());
     let theirs: BTreeMap<_, f64> = second.seen().iter().map(|seen| (key(seen), auroc(seen.slide))).collect();
@@ -217,18 +231,43 @@ fn difference(first: &Eyes, second: &Eyes, bootstrap: &Bootstrap) -> Option<Vec<
     if rows.is_empty() {
         return None;
     }
-    let of_each = [|pair: &(f64, f64)| pair.0, |pair: &(f64, f64)| pair.1].map(|of| both.iter().map(of).sum::<f64>() / both.len() as f64);
-    let found = mean(&rows, bootstrap, |row| both[row].0 - both[row].1);
-    let under = if found.is_bounded() { format!("{} to {}", names::signed(found.low), names::signed(found.high)) } else { String::new() };
-    let distinct = |of: fn(&Seen) -> String| rows.iter().map(of).collect::<BTreeSet<_>>().len();
-    Some(vec![
-        Cell { text: format!("{} − {}", first.name, second.name), under: first.setting.clone(), strong: false },
-        Cell::text(&format!("{}, {}", names::score(of_each[0]), names::score(of_each[1]))),
-        Cell { text: names::signed(found.value), under, strong: true },
-        Cell::text(&format!("{:+.1} %", 100.0 * found.value / of_each[1]).replace('-', "−")),
-        Cell::text(&format!("{}, {}", distinct(|seen| seen.slide.slide_id.clone()), distinct(|seen| seen.patient()))),
-        Cell::text(&seeds(rows.iter().map(|seen| seen.run.file.seed)).to_string()),
-    ])
+    let each = |of: fn(&(f64, f64)) -> f64| both.iter().map(of).sum::<f64>() / both.len() as f64;
+    Some(AttentionDifference {
+        first: first.name.clone(),
+        second: second.name.clone(),
+        setting: first.setting.clone(),
+        first_auroc: each(|pair| pair.0),
+        second_auroc: each(|pair| pair.1),
+        auroc: mean(&rows, bootstrap, |row| both[row].0 - both[row].1),
+        seeds: seeds(rows.iter().map(|seen| seen.run.file.seed)),
+        slides: distinct(&rows, |seen| seen.slide.slide_id.clone()),
+        patients: distinct(&rows, Seen::patient),
+    })
+}
+
+fn compared(all: &[AttentionDifference]) -> Table {
+    let columns = vec![
+        Column::text("Comparison"),
+        Column::number("AUROC", "each"),
+        Column::number("Difference", "absolute, 95 % interval"),
+        Column::number("relative", ""),
+        Column::number("Slides", "patients"),
+        Column::number("Seeds", ""),
+    ];
+    let line = |one: &AttentionDifference| {
+        let Interval { value, low, high, .. } = one.auroc;
+        let under = if one.auroc.is_bounded() { format!("{} to {}", names::signed(low), names::signed(high)) } else { String::new() };
+        vec![
+            Cell { text: format!("{} − {}", one.first, one.second), under: one.setting.clone(), strong: false },
+            Cell::text(&format!("{}, {}", names::score(one.first_auroc), names::score(one.second_auroc))),
+            Cell { text: names::signed(value), under, strong: true },
+            Cell::text(&format!("{:+.1} %", 100.0 * value / one.second_auroc).replace('-', "−")),
+            crowd(one.slides, one.patients),
+            Cell::text(&one.seeds.to_string()),
+        ]
+    };
+    let rows = all.iter().map(line).collect();
+    Table { name: "Differences in attention on the same slides".to_owned(), columns, rows, folded: None }
 }
 
 /// Mean over runs at each number of false positives; `None` where no run has one.

@@ -105,7 +105,7 @@ pub fn run(runs: &[PathBuf], out: &Path, options: Options) -> Result<Summary> {
         course::section(&sides)?,
         map::section(&sides, &mut notes)?,
         centres::section(&sides, &bootstrap),
-        looks.or_else(|| of_slides.then(looks::missing)),
+        looks.section.or_else(|| of_slides.then(looks::missing)),
         worst::section(&sides, &groups, &run.folder, options.thumbs, &mut notes)?,
     ];
     let [judged, learnt] = [judged.into_iter().flatten().collect::<Vec<_>>(), learnt.into_iter().flatten().collect()];
@@ -114,7 +114,19 @@ pub fn run(runs: &[PathBuf], out: &Path, options: Options) -> Result<Summary> {
     notes.sort();
     notes.dedup();
     let (waivers, cohorts) = (waivers(&found.probes), cohorts(&groups));
-    let pooled = Pooled { schema: LAYOUT, verdict, interval, test, rows, differences, waivers, cohorts, notes };
+    let pooled = Pooled {
+        schema: LAYOUT,
+        verdict,
+        interval,
+        test,
+        rows,
+        differences,
+        waivers,
+        cohorts,
+        attention: looks.attention,
+        attention_differences: looks.differences,
+        notes,
+    };
 
     let page = render::page(&Page {
         question,

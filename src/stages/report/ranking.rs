@@ -42,7 +42,7 @@ pub(super) fn section(sides: &[Side], bootstrap: &Bootstrap) -> Result<Option<Se
         let ranked = Ranked::new(side, bootstrap, &mut used);
         let classes = side.classes();
         if sides.len() > 1 {
-            blocks.push(Block::Words(side.title.clone()));
+            blocks.push(Block::Title(side.title.clone()));
         }
         let what = if classes.len() == 2 { "mean of both classes".to_owned() } else { format!("mean of {} classes", classes.len()) };
         let mean = ranked.mean();
