@@ -39,6 +39,8 @@ pub enum Block {
     Figures(Vec<Figure>),
     /// Slides.
     Slides(Vec<Picture>),
+    /// Slides in pictures that have letters.
+    Maps(Vec<Picture>),
     /// Begins a part of a section.
     Title(String),
     /// A paragraph.
@@ -157,7 +159,8 @@ pub(super) fn block(block: &Block) -> Markup {
             div.panel { div.pair { @for one in figures { (figure(one)) } } }
         },
         Block::Files(figures) => html! { p.lead { (super::names::count(figures.len(), "more chart")) " in figures/." } },
-        Block::Slides(pictures) => slides(pictures),
+        Block::Slides(pictures) => slides(pictures, "slides"),
+        Block::Maps(pictures) => slides(pictures, "slides maps"),
         Block::Title(title) => html! { h3 { (title) } },
         Block::Words(words) => html! { p.lead { (words) } },
         Block::Folded(summary, blocks) => html! { details { summary { (summary) } @for one in blocks { (self::block(one)) } } },
@@ -193,8 +196,8 @@ fn numbers(figure: &Figure) -> Markup {
     } }
 }
 
-fn slides(pictures: &[Picture]) -> Markup {
-    html! { ul.slides { @for picture in pictures {
+fn slides(pictures: &[Picture], class: &str) -> Markup {
+    html! { ul class=(class) { @for picture in pictures {
         @let wrong = picture.label != picture.predicted;
         li class=[wrong.then_some("wrong")] {
             img src={ "data:image/jpeg;base64," (picture.jpeg) } alt=(picture.alt);

@@ -15,6 +15,8 @@ type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64
 
 /// Pixels of the plotting area with its axes; names beside it come on top.
 const SIZE: (u32, u32) = (396, 280);
+/// Points of a plane below which they are drawn larger.
+const FEW: usize = 150;
 /// Pixels of a letter of a name.
 const LETTER: f64 = 7.0;
 
@@ -169,12 +171,13 @@ pub fn plane(clouds: &[Cloud], axes: &Axes, alt: &str) -> Result<String> {
     let beside = clouds.iter().map(|cloud| width_of(&cloud.label)).max().unwrap_or(0) + 30;
     drawn(beside, axes, around(xs, wide), around(ys, high), alt, |area, chart| {
         let right = i32::try_from(SIZE.0).unwrap_or(0);
+        let dot = if clouds.iter().map(|cloud| cloud.points.len()).sum::<usize>() < FEW { 4 } else { 2 };
         for (index, cloud) in clouds.iter().enumerate() {
             // Past two rounds of colours comes what is no class.
             let (colour, ring) = (SERIES[index % SERIES.len()].0, index / SERIES.len() == 1);
             let colour = if index >= 2 * SERIES.len() { INK } else { colour };
             let mark = |radius: i32, style: RGBAColor| if ring { (radius, style.stroke_width(1)) } else { (radius, style.filled()) };
-            let (radius, style) = mark(2, colour.mix(0.6));
+            let (radius, style) = mark(dot, colour.mix(0.6));
             chart.draw_series(cloud.points.iter().map(|&point| Circle::new(point, radius, style))).map_err(plain)?;
             chart.draw_series(LineSeries::new(cloud.path.iter().copied(), colour.stroke_width(if ring { 1 } else { 2 }))).map_err(plain)?;
             if let Some(&first) = cloud.path.first() {
@@ -211,7 +214,7 @@ fn drawn(
         }
         let mut chart = builder.build_cartesian_2d(xs.clone(), ys.clone()).map_err(plain)?;
         let below = |x: &f64| match axes.doubling {
-            true if (x - x.round()).abs() < 1e-6 => format!("{:.0}", x.exp2()),
+            true if (x - x.round()).abs() < 1e-6 => x.round().exp2().to_string(),
             true => String::new(),
             false => tick(*x, xs.end - xs.start),
         };

@@ -129,7 +129,7 @@ pub struct Attention {
     pub froc: f64,
     /// Seeds of the models.
     pub seeds: usize,
-    /// Different annotated slides.
+    /// Different slides with tiles inside what was drawn, and outside.
     pub slides: usize,
     /// Different patients of these.
     pub patients: usize,

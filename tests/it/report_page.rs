@@ -216,7 +216,7 @@ fn where_models_look_is_compared_on_the_same_slides() {
         assert!(html.contains(wanted), "no '{wanted}' on the page");
     }
     let pooled = Pooled::read(&out).unwrap();
-    let [ce, ncmi] = &pooled.attention[..] else { panic!("{:?}", pooled.attention) };
+    let [ncmi, ce] = &pooled.attention[..] else { panic!("{:?}", pooled.attention) };
     assert_eq!((ce.recipe.as_str(), ncmi.recipe.as_str(), ncmi.slides, ncmi.patients, ncmi.seeds), ("CE", "NCMI", 48, PATIENTS, 1));
     assert!((ncmi.auroc.value - 0.815).abs() < 1e-9 && ncmi.auroc.low < 0.815 && ncmi.auroc.high > 0.815, "{}", ncmi.auroc);
     // Every other patient is pointed at.

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::groups::without_fold_and_seed;
+use super::groups::{Group, without_fold_and_seed};
 use super::pictures::{self, Limit};
 use super::runs::Looked;
+use super::sides::series;
 use crate::ground::interval::Interval;
 use crate::metrics::bootstrap::Bootstrap;
 use crate::render::Picture;
@@ -22,6 +23,9 @@ use crate::store::table::{self, Cells};
 pub(super) const TABLE: &str = "attention.csv";
 /// Pictures on the page.
 const MOST: usize = 8;
+/// Ranks of recipes.
+const NCMI: usize = 0;
+const UNTRAINED: usize = 3;
 /// Wide enough for the legend to be read.
 const PICTURE: Limit = Limit { side_px: 480, bytes: 25_000 };
 
@@ -48,7 +52,8 @@ pub(super) struct Found {
 /// Heatmap runs that differ in seed and fold only.
 struct Eyes<'a> {
     name: String,
-    loss: &'a str,
+    /// Which recipes are shown first: NCMI, cross-entropy, others, untrained.
+    rank: usize,
     /// What two objectives must share to be compared.
     setting: String,
     runs: Vec<&'a Looked>,
@@ -78,7 +83,14 @@ impl<'a> Eyes<'a> {
 ///
 /// # Errors
 /// A table that cannot be written.
-pub(super) fn section(looked: &[Looked], bootstrap: &Bootstrap, folder: &Path, thumbs: bool, notes: &mut Vec<String>) -> Result<Found> {
+pub(super) fn section(
+    looked: &[Looked],
+    groups: &[Group],
+    bootstrap: &Bootstrap,
+    folder: &Path,
+    thumbs: bool,
+    notes: &mut Vec<String>,
+) -> Result<Found> {
     let all = eyes(looked);
     let mut found = Found::default();
     if all.is_empty() {
@@ -100,7 +112,7 @@ pub(super) fn section(looked: &[Looked], bootstrap: &Bootstrap, folder: &Path, t
         if !found.differences.is_empty() {
             blocks.push(Block::Table(compared(&found.differences)));
         }
-        blocks.extend(froc(&all)?.map(|chart| Block::Figures(vec![chart])));
+        blocks.extend(froc(&all, groups)?.map(|chart| Block::Figures(vec![chart])));
     } else {
         lead.push_str(" None was given annotations: `wsi heatmap --annotations DIR` compares attention with them.");
     }
@@ -112,7 +124,7 @@ pub(super) fn section(looked: &[Looked], bootstrap: &Bootstrap, folder: &Path, t
                  probability first, then those where attention agrees least with what was drawn."
                     .to_owned(),
             ));
-            blocks.push(Block::Slides(pictures));
+            blocks.push(Block::Maps(pictures));
         }
     }
     found.section = Some(Section { id: "looks", title: "Where the models look".to_owned(), lead, blocks });
@@ -121,12 +133,12 @@ pub(super) fn section(looked: &[Looked], bootstrap: &Bootstrap, folder: &Path, t
 
 /// How to get the section, where there is none.
 pub(super) fn missing() -> Section {
-    let lead = "No heatmap run is among the folders. `wsi heatmap` on the training runs makes some, with --annotations DIR also the agreement of \
-                attention with what people drew; give their folders to `wsi report` beside the probe runs.";
+    let lead = "No heatmap run is among the folders. `wsi heatmap RUN` makes one inside a probe run, where it is found; with --annotations DIR also the \
+                agreement of attention with what people drew.";
     Section { id: "looks", title: "Where the models look".to_owned(), lead: lead.to_owned(), blocks: Vec::new() }
 }
 
-/// By recipe, in order of name; true labels only.
+/// By recipe; true labels only.
 fn eyes(looked: &[Looked]) -> Vec<Eyes<'_>> {
     let mut by_recipe: BTreeMap<(String, String, usize, &str), Vec<&Looked>> = BTreeMap::new();
     for run in looked.iter().filter(|run| run.file.labels == "true") {
@@ -136,9 +148,15 @@ fn eyes(looked: &[Looked]) -> Vec<Eyes<'_>> {
     }
     let mut all: Vec<Eyes> = Vec::new();
     for ((setting, loss, epochs, _), runs) in by_recipe {
-        let Some(first) = runs.first().copied() else { continue };
-        all.push(Eyes { name: names::recipe(&loss, epochs), loss: &first.file.loss, setting, runs });
+        let rank = match (epochs, loss.as_str()) {
+            (0, _) => UNTRAINED,
+            (_, "ncmi") => NCMI,
+            (_, "cross-entropy") => 1,
+            _ => 2,
+        };
+        all.push(Eyes { name: names::recipe(&loss, epochs), rank, setting, runs });
     }
+    all.sort_by(|a, b| (&a.setting, a.rank).cmp(&(&b.setting, b.rank)));
     all
 }
 
@@ -161,6 +179,8 @@ fn mean(rows: &[Seen], bootstrap: &Bootstrap, of: impl Fn(usize) -> f64 + Sync) 
 fn attention(eyes: &Eyes, bootstrap: &Bootstrap) -> Attention {
     let drawn: Vec<Seen> = eyes.seen().into_iter().filter(|seen| seen.slide.agreement.is_some()).collect();
     let [auroc, average_precision, pointing] = MEASURES.map(|(_, measure)| mean(&drawn, bootstrap, |row| measure(drawn[row].slide)));
+    // Slides on which nothing was drawn, or everything, count for FROC alone.
+    let defined: Vec<Seen> = drawn.iter().filter(|seen| MEASURES[0].1(seen.slide).is_finite()).copied().collect();
     let frocs: Vec<f64> = eyes.runs.iter().filter_map(|run| Some(run.file.froc.as_ref()?.score)).collect();
     Attention {
         recipe: eyes.name.clone(),
@@ -170,8 +190,8 @@ fn attention(eyes: &Eyes, bootstrap: &Bootstrap) -> Attention {
         pointing,
         froc: frocs.iter().sum::<f64>() / frocs.len() as f64,
         seeds: seeds(eyes.runs.iter().map(|run| run.file.seed)),
-        slides: distinct(&drawn, |seen| seen.slide.slide_id.clone()),
-        patients: distinct(&drawn, Seen::patient),
+        slides: distinct(&defined, |seen| seen.slide.slide_id.clone()),
+        patients: distinct(&defined, Seen::patient),
     }
 }
 
@@ -206,10 +226,10 @@ fn bounded(interval: &Interval) -> Cell {
     Cell { text: names::score(interval.value), under, strong: false }
 }
 
-/// NCMI against every other trained objective of the same setting.
+/// NCMI against every other recipe of the same setting.
 fn pairs<'a>(all: &'a [Eyes<'a>]) -> impl Iterator<Item = (&'a Eyes<'a>, &'a Eyes<'a>)> {
-    all.iter().filter(|eyes| eyes.loss == "ncmi").flat_map(move |first| {
-        all.iter().filter(move |second| second.loss != "ncmi" && second.setting == first.setting).map(move |second| (first, second))
+    all.iter().filter(|eyes| eyes.rank == NCMI).flat_map(move |first| {
+        all.iter().filter(move |second| second.rank != NCMI && second.setting == first.setting).map(move |second| (first, second))
     })
 }
 
@@ -271,7 +291,7 @@ fn compared(all: &[AttentionDifference]) -> Table {
 }
 
 /// Mean over runs at each number of false positives; `None` where no run has one.
-fn froc(all: &[Eyes]) -> Result<Option<Figure>> {
+fn froc(all: &[Eyes], groups: &[Group]) -> Result<Option<Figure>> {
     let mean = |eyes: &Eyes| -> Vec<(f64, Interval)> {
         let points: Vec<&Vec<(f64, f64)>> = eyes.runs.iter().filter_map(|run| Some(&run.file.froc.as_ref()?.points)).collect();
         let at = |place: usize| points.iter().filter_map(|points| points.get(place)).copied().collect::<Vec<_>>();
@@ -281,8 +301,8 @@ fn froc(all: &[Eyes]) -> Result<Option<Figure>> {
     };
     let several = all.iter().any(|eyes| eyes.setting != all[0].setting);
     let label = |eyes: &Eyes| if several { format!("{}, {}", eyes.name, eyes.runs[0].file.aggregator) } else { eyes.name.clone() };
-    let line = |(series, eyes): (usize, &Eyes)| Line { label: label(eyes), runs: Vec::new(), mean: mean(eyes), series };
-    let lines: Vec<Line> = all.iter().enumerate().map(line).filter(|line| !line.mean.is_empty()).collect();
+    let line = |eyes: &Eyes| Line { label: label(eyes), runs: Vec::new(), mean: mean(eyes), series: series(groups, &eyes.name) };
+    let lines: Vec<Line> = all.iter().map(line).filter(|line| !line.mean.is_empty()).collect();
     if lines.is_empty() {
         return Ok(None);
     }

@@ -99,7 +99,7 @@ pub fn run(runs: &[PathBuf], out: &Path, options: Options) -> Result<Summary> {
 
     let sides = sides::sides(&groups);
     let judged = [ranking::section(&sides, &bootstrap)?, calibration::section(&sides, &bootstrap)?];
-    let looks = looks::section(&found.looked, &bootstrap, &run.folder, options.thumbs, &mut notes)?;
+    let looks = looks::section(&found.looked, &groups, &bootstrap, &run.folder, options.thumbs, &mut notes)?;
     let of_slides = groups.iter().any(|group| !names::of_images(&group.key.aggregator));
     let learnt = [
         course::section(&sides)?,

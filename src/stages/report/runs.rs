@@ -165,14 +165,12 @@ pub(super) fn bounds(probes: &[Probe], notes: &mut Vec<String>) -> Bounds {
 
 fn search(folder: &Path, depth: usize, found: &mut Below) -> Result<()> {
     if folder.join(scores::FILE).is_file() {
+        // What `wsi heatmap` makes of a probe run lies in it.
         found.probes.push(folder.to_owned());
-        return Ok(());
-    }
-    if folder.join(heatmap::FILE).is_file() {
+    } else if folder.join(heatmap::FILE).is_file() {
         found.heatmaps.push(folder.to_owned());
         return Ok(());
-    }
-    if run::stage_of(folder).is_some_and(|stage| ["probe", "heatmap"].contains(&stage.as_str())) {
+    } else if run::stage_of(folder).is_some_and(|stage| ["probe", "heatmap"].contains(&stage.as_str())) {
         found.unfinished.push(folder.to_owned());
         return Ok(());
     }

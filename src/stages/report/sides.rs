@@ -47,7 +47,7 @@ pub(super) fn sides<'a>(groups: &'a [Group<'a>]) -> Vec<Side<'a>> {
         let key = &group.key;
         let title = names::setting(&key.split, &key.aggregator, &key.encoder);
         let name = names::recipe_and_decision(&key.loss, key.epochs, Decision::Lp);
-        let recipe = Judged { name, series: series(groups, group), group, pool };
+        let recipe = Judged { name, series: series(groups, &names::recipe(&key.loss, key.epochs)), group, pool };
         match sides.iter_mut().find(|side| side.title == title) {
             Some(side) => side.recipes.push(recipe),
             None => sides.push(Side { title, recipes: vec![recipe] }),
@@ -72,14 +72,14 @@ pub(super) fn sides<'a>(groups: &'a [Group<'a>]) -> Vec<Side<'a>> {
     sides
 }
 
-/// Place of the recipe among all of the page, in order of appearance, as the score charts count them.
-fn series(groups: &[Group], of: &Group) -> usize {
-    let name = |group: &Group| names::recipe(&group.key.loss, group.key.epochs);
+/// Place of the recipe `name` among all of the page, in order of appearance, as the score charts count them; one of none comes after all.
+pub(super) fn series(groups: &[Group], name: &str) -> usize {
     let mut seen: Vec<String> = Vec::new();
-    for group in groups {
-        if !seen.contains(&name(group)) {
-            seen.push(name(group));
+    for key in groups.iter().map(|group| &group.key) {
+        let recipe = names::recipe(&key.loss, key.epochs);
+        if !seen.contains(&recipe) {
+            seen.push(recipe);
         }
     }
-    seen.iter().position(|known| *known == name(of)).unwrap_or(0)
+    seen.iter().position(|known| known == name).unwrap_or(seen.len())
 }

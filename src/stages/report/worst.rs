@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::groups::Group;
 use super::pictures::{self, JPEG};
 use super::sides::Side;
+use crate::metrics::classification::argmax;
 use crate::render::Picture;
 use crate::render::blocks::{Block, Cell, Column, Section, Table};
 use crate::render::names;
@@ -29,6 +30,8 @@ pub(super) struct Judged {
     pub patient: String,
     /// Class indices: the label, and what is most probable on the mean over repeats.
     pub label: usize,
+    pub most_probable: usize,
+    /// The class of the surest wrong decision; the label where there is none.
     pub taken_for: usize,
     /// Of each class, mean over repeats.
     pub probabilities: Vec<f64>,
@@ -53,11 +56,13 @@ pub(super) fn judged(group: &Group) -> Vec<Judged> {
         let mean = |class: usize| all.iter().map(|one| one.probabilities[class]).sum::<f64>() / count;
         let probabilities: Vec<f64> = (0..all[0].probabilities.len()).map(mean).collect();
         let wrong = || all.iter().filter(|one| one.predicted != one.label);
+        let surest = wrong().max_by(|a, b| a.probabilities[a.predicted].total_cmp(&b.probabilities[b.predicted]));
         Judged {
             slide: all[0].slide_id.clone(),
             patient: all[0].patient_id.clone(),
             label: all[0].label,
-            taken_for: crate::metrics::classification::argmax(&probabilities),
+            most_probable: argmax(&probabilities),
+            taken_for: surest.map_or(all[0].label, |one| one.predicted),
             probabilities,
             wrong: (wrong().count(), all.len()),
             badness: wrong().map(|one| one.probabilities[one.predicted]).sum::<f64>() / count,
@@ -172,7 +177,7 @@ fn listed(slides: &[Judged], classes: &[String]) -> Table {
             Cell::text(&slide.slide),
             Cell::text(&slide.patient),
             Cell::text(&classes[slide.label]),
-            Cell::text(&classes[slide.taken_for]),
+            Cell::text(&classes[slide.most_probable]),
             Cell::text(&names::score(slide.probabilities[slide.label])),
             Cell::text(&format!("{} of {}", slide.wrong.0, slide.wrong.1)),
         ]
@@ -187,7 +192,7 @@ fn write(path: &Path, slides: &[Judged], classes: &[String]) -> Result<()> {
         ("slide_id", text(&|slide| slide.slide.clone())),
         ("patient_id", text(&|slide| slide.patient.clone())),
         ("label", text(&|slide| classes[slide.label].clone())),
-        ("most_probable", text(&|slide| classes[slide.taken_for].clone())),
+        ("most_probable", text(&|slide| classes[slide.most_probable].clone())),
         ("wrong", Cells::Whole(slides.iter().map(|slide| slide.wrong.0 as i64).collect())),
         ("repeats", Cells::Whole(slides.iter().map(|slide| slide.wrong.1 as i64).collect())),
     ];
