@@ -209,17 +209,10 @@ fn superscript_after_power() -> impl FnMut(char) -> char {
 
 /// Means over runs at about a dozen epochs, of what any run measured.
 pub(super) fn curve_numbers(curves: &Curves) -> Markup {
-    let fields: [(&str, fn(&Epoch) -> f64); 4] = [
-        ("Training loss", |e| e.train_loss),
-        ("Validation loss", |e| e.valid_loss),
-        ("Validation macro-F1", |e| e.valid_macro_f1),
-        ("Validation macro-AUC", |e| e.valid_macro_auc),
-    ];
-    let means: Vec<(&str, Vec<(f64, f64)>)> = fields
-        .into_iter()
-        .map(|(name, field)| (name, charts::mean(&charts::of_runs(curves, field))))
-        .filter(|(_, mean)| !mean.is_empty())
-        .collect();
+    let names = ["Training loss", "Validation loss", "Validation macro-F1", "Validation macro-AUC"];
+    let fields: [fn(&Epoch) -> f64; 4] = [|e| e.train_loss, |e| e.valid_loss, |e| e.valid_macro_f1, |e| e.valid_macro_auc];
+    let mean = |(name, field)| (name, charts::mean(&charts::of_runs(curves, field)));
+    let means: Vec<(&str, Vec<(f64, f64)>)> = names.into_iter().zip(fields).map(mean).filter(|(_, mean)| !mean.is_empty()).collect();
     let epochs: Vec<f64> = means.first().map_or(Vec::new(), |(_, mean)| mean.iter().map(|point| point.0).collect());
     let stride = epochs.len().div_ceil(LINES).max(1);
     let cell = |mean: &[(f64, f64)], epoch: f64| {

@@ -34,9 +34,12 @@ struct Way {
     remarks: Vec<String>,
 }
 
+/// A division, the way of its cohort, and slides in each of its parts.
+type Divided = (String, Way, Vec<(String, usize)>);
+
 /// The section; `None` where neither the tiling nor the training run is there.
 pub(super) fn section(groups: &[Group], notes: &mut Vec<String>) -> Result<Option<Section>> {
-    let mut ways: Vec<(String, Way, Vec<(String, usize)>)> = Vec::new();
+    let mut ways: Vec<Divided> = Vec::new();
     for group in groups.iter().filter(|group| group.key.labels == "true" && !names::of_images(&group.key.aggregator)) {
         let Some(probe) = group.probes().next() else { continue };
         let way = way(probe, notes);

@@ -6,39 +6,27 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::groups::{Group, without_fold_and_seed};
-use super::pictures::{self, Limit};
 use super::runs::Looked;
 use super::sides::series;
 use crate::ground::interval::Interval;
 use crate::metrics::bootstrap::Bootstrap;
-use crate::render::Picture;
-use crate::render::blocks::{Block, Cell, Column, Figure, Section, Table};
+use crate::render::blocks::{Block, Figure, Section};
 use crate::render::figures::{self, Axes, Line};
 use crate::render::names;
-use crate::store::heatmap::{PICTURES, SlideMap};
+use crate::store::heatmap::SlideMap;
 use crate::store::pooled::{Attention, AttentionDifference};
 use crate::store::table::{self, Cells};
+use compare::{MEASURES, agreement, attention, compared, difference, pairs};
+use worst::worst;
+
+mod compare;
+mod worst;
 
 /// The table of all slides, inside a report folder.
 pub(super) const TABLE: &str = "attention.csv";
-/// Pictures on the page.
-const MOST: usize = 8;
 /// Ranks of recipes.
 const NCMI: usize = 0;
 const UNTRAINED: usize = 3;
-/// Wide enough for the legend to be read.
-const PICTURE: Limit = Limit { side_px: 480, bytes: 25_000 };
-
-/// What says how far attention agrees with a drawing; each is averaged over slides and seeds.
-const MEASURES: [(&str, fn(&SlideMap) -> f64); 3] = [
-    ("AUROC", |slide| slide.agreement.as_ref().map_or(f64::NAN, |agreement| agreement.auroc)),
-    ("Average precision", |slide| slide.agreement.as_ref().map_or(f64::NAN, |agreement| agreement.auprc)),
-    // A slide on which nothing was drawn has no place to point at.
-    ("Pointing", |slide| {
-        let drawn = slide.agreement.as_ref().filter(|agreement| agreement.tiles_inside > 0);
-        drawn.map_or(f64::NAN, |agreement| f64::from(u8::from(agreement.pointing)))
-    }),
-];
 
 /// What heatmap runs say.
 #[derive(Default)]
@@ -164,130 +152,8 @@ fn slides(all: &[Eyes]) -> usize {
     all.iter().flat_map(Eyes::seen).map(|seen| seen.slide.slide_id.as_str()).collect::<BTreeSet<_>>().len()
 }
 
-/// Mean of the defined values, whole patients drawn; `of` gives a row's value.
-fn mean(rows: &[Seen], bootstrap: &Bootstrap, of: impl Fn(usize) -> f64 + Sync) -> Interval {
-    let patients: Vec<String> = rows.iter().map(Seen::patient).collect();
-    let values: Vec<f64> = (0..rows.len()).map(of).collect();
-    bootstrap.clustered(&patients, |times| {
-        let defined = values.iter().zip(times).filter(|(value, _)| value.is_finite());
-        let (sum, count) =
-            defined.fold((0.0, 0.0), |(sum, count), (value, &times)| (sum + value * f64::from(times), count + f64::from(times)));
-        (count > 0.0).then(|| sum / count)
-    })
-}
-
-fn attention(eyes: &Eyes, bootstrap: &Bootstrap) -> Attention {
-    let drawn: Vec<Seen> = eyes.seen().into_iter().filter(|seen| seen.slide.agreement.is_some()).collect();
-    let [auroc, average_precision, pointing] = MEASURES.map(|(_, measure)| mean(&drawn, bootstrap, |row| measure(drawn[row].slide)));
-    // Slides on which nothing was drawn, or everything, count for FROC alone.
-    let defined: Vec<Seen> = drawn.iter().filter(|seen| MEASURES[0].1(seen.slide).is_finite()).copied().collect();
-    let frocs: Vec<f64> = eyes.runs.iter().filter_map(|run| Some(run.file.froc.as_ref()?.score)).collect();
-    Attention {
-        recipe: eyes.name.clone(),
-        setting: eyes.setting.clone(),
-        auroc,
-        average_precision,
-        pointing,
-        froc: frocs.iter().sum::<f64>() / frocs.len() as f64,
-        seeds: seeds(eyes.runs.iter().map(|run| run.file.seed)),
-        slides: distinct(&defined, |seen| seen.slide.slide_id.clone()),
-        patients: distinct(&defined, Seen::patient),
-    }
-}
-
-fn agreement(all: &[Attention]) -> Table {
-    let mut columns = vec![Column::text("Recipe")];
-    columns.extend(MEASURES.iter().map(|(name, _)| Column::number(name, "95 % interval")));
-    columns.extend([Column::number("FROC", "mean of runs"), Column::number("Slides", "patients"), Column::number("Seeds", "")]);
-    let line = |one: &Attention| {
-        let mut cells = vec![Cell { text: one.recipe.clone(), under: one.setting.clone(), strong: false }];
-        cells.extend([&one.auroc, &one.average_precision, &one.pointing].map(bounded));
-        cells.extend([Cell::text(&names::score(one.froc)), crowd(one.slides, one.patients), Cell::text(&one.seeds.to_string())]);
-        cells
-    };
-    Table { name: "Attention against drawings".to_owned(), columns, rows: all.iter().map(line).collect(), folded: None }
-}
-
-fn crowd(slides: usize, patients: usize) -> Cell {
-    Cell { text: slides.to_string(), under: patients.to_string(), strong: false }
-}
-
 fn distinct<'a>(rows: &[Seen<'a>], of: impl Fn(&Seen<'a>) -> String) -> usize {
     rows.iter().map(of).collect::<BTreeSet<_>>().len()
-}
-
-fn seeds(of: impl Iterator<Item = u64>) -> usize {
-    of.collect::<BTreeSet<_>>().len()
-}
-
-fn bounded(interval: &Interval) -> Cell {
-    let under =
-        if interval.is_bounded() { format!("{}–{}", names::score(interval.low), names::score(interval.high)) } else { String::new() };
-    Cell { text: names::score(interval.value), under, strong: false }
-}
-
-/// NCMI against every other recipe of the same setting.
-fn pairs<'a>(all: &'a [Eyes<'a>]) -> impl Iterator<Item = (&'a Eyes<'a>, &'a Eyes<'a>)> {
-    all.iter().filter(|eyes| eyes.rank == NCMI).flat_map(move |first| {
-        all.iter().filter(move |second| second.rank != NCMI && second.setting == first.setting).map(move |second| (first, second))
-    })
-}
-
-/// The mean difference in per-slide AUROC where both looked at a slide in the same fold and seed; `None` where they did not.
-fn difference(first: &Eyes, second: &Eyes, bootstrap: &Bootstrap) -> Option<AttentionDifference> {
-    let auroc = MEASURES[0].1;
-    let key = |seen: &Seen| (seen.slide.slide_id.clone(), seen.run.file.seed, seen.run.file.split.digest.clone());
-    let theirs: BTreeMap<_, f64> = second.seen().iter().map(|seen| (key(seen), auroc(seen.slide))).collect();
-    let (mut rows, mut both) = (Vec::new(), Vec::new());
-    for seen in first.seen() {
-        if let Some(&other) = theirs.get(&key(&seen))
-            && other.is_finite()
-            && auroc(seen.slide).is_finite()
-        {
-            both.push((auroc(seen.slide), other));
-            rows.push(seen);
-        }
-    }
-    if rows.is_empty() {
-        return None;
-    }
-    let each = |of: fn(&(f64, f64)) -> f64| both.iter().map(of).sum::<f64>() / both.len() as f64;
-    Some(AttentionDifference {
-        first: first.name.clone(),
-        second: second.name.clone(),
-        setting: first.setting.clone(),
-        first_auroc: each(|pair| pair.0),
-        second_auroc: each(|pair| pair.1),
-        auroc: mean(&rows, bootstrap, |row| both[row].0 - both[row].1),
-        seeds: seeds(rows.iter().map(|seen| seen.run.file.seed)),
-        slides: distinct(&rows, |seen| seen.slide.slide_id.clone()),
-        patients: distinct(&rows, Seen::patient),
-    })
-}
-
-fn compared(all: &[AttentionDifference]) -> Table {
-    let columns = vec![
-        Column::text("Comparison"),
-        Column::number("AUROC", "each"),
-        Column::number("Difference", "absolute, 95 % interval"),
-        Column::number("relative", ""),
-        Column::number("Slides", "patients"),
-        Column::number("Seeds", ""),
-    ];
-    let line = |one: &AttentionDifference| {
-        let Interval { value, low, high, .. } = one.auroc;
-        let under = if one.auroc.is_bounded() { format!("{} to {}", names::signed(low), names::signed(high)) } else { String::new() };
-        vec![
-            Cell { text: format!("{} − {}", one.first, one.second), under: one.setting.clone(), strong: false },
-            Cell::text(&format!("{}, {}", names::score(one.first_auroc), names::score(one.second_auroc))),
-            Cell { text: names::signed(value), under, strong: true },
-            Cell::text(&format!("{:+.1} %", 100.0 * value / one.second_auroc).replace('-', "−")),
-            crowd(one.slides, one.patients),
-            Cell::text(&one.seeds.to_string()),
-        ]
-    };
-    let rows = all.iter().map(line).collect();
-    Table { name: "Differences in attention on the same slides".to_owned(), columns, rows, folded: None }
 }
 
 /// Mean over runs at each number of false positives; `None` where no run has one.
@@ -320,52 +186,6 @@ fn froc(all: &[Eyes], groups: &[Group]) -> Result<Option<Figure>> {
         ],
         numbers: true,
     }))
-}
-
-/// The pictures of the slides that went wrong most surely, then of those with the least agreement.
-fn worst(all: &[Eyes], notes: &mut Vec<String>) -> Vec<Picture> {
-    let mut ranked: Vec<(f64, Seen, &str)> = Vec::new();
-    for eyes in all {
-        for seen in eyes.seen() {
-            let SlideMap { label, predicted, probabilities, .. } = seen.slide;
-            let chosen = seen.run.file.classes.iter().position(|class| class == predicted).and_then(|class| probabilities.get(class));
-            let badness = match (label.is_empty() || label == predicted, chosen) {
-                (false, Some(&chosen)) => 1.0 + chosen,
-                _ => 1.0 - Some(MEASURES[0].1(seen.slide)).filter(|auroc| auroc.is_finite()).unwrap_or(1.0),
-            };
-            if badness > 0.0 {
-                ranked.push((badness, seen, &eyes.name));
-            }
-        }
-    }
-    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.slide.slide_id.cmp(&b.1.slide.slide_id)).then(a.1.run.name.cmp(&b.1.run.name)));
-    let mut shown = Vec::new();
-    // One slide as one recipe sees it, once: other seeds show much the same.
-    let mut known = BTreeSet::new();
-    for (_, seen, recipe) in ranked {
-        let SlideMap { slide_id, label, predicted, .. } = seen.slide;
-        if shown.len() == MOST || !known.insert((slide_id.as_str(), recipe)) {
-            continue;
-        }
-        let path = seen.run.folder.join(PICTURES).join(format!("{slide_id}.png"));
-        if !path.is_file() {
-            continue;
-        }
-        let auroc = MEASURES[0].1(seen.slide);
-        let agrees = if auroc.is_finite() { format!(", AUROC {auroc:.2}") } else { String::new() };
-        match pictures::shrunk(&path, &PICTURE) {
-            Ok(jpeg) => shown.push(Picture {
-                slide_id: slide_id.clone(),
-                label: if label.is_empty() { predicted.clone() } else { label.clone() },
-                predicted: predicted.clone(),
-                remark: format!("{recipe}, seed {}{agrees}", seen.run.file.seed),
-                alt: format!("Attention of {recipe} over slide {slide_id}, class {label}"),
-                jpeg,
-            }),
-            Err(error) => notes.push(format!("The heatmap of slide '{slide_id}' in '{}' cannot be shown: {error:#}.", seen.run.name)),
-        }
-    }
-    shown
 }
 
 fn write(path: &Path, all: &[Eyes]) -> Result<()> {
