@@ -9,17 +9,17 @@ use super::classification::mean;
 pub struct OneVsRest {
     rows: usize,
     /// `[C][N]`: by ascending score of the class.
-    order: Vec<Vec<Place>>,
+    pub(super) order: Vec<Vec<Place>>,
 }
 
 /// One row's place in the order of a class.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    row: u32,
+pub(super) struct Place {
+    pub row: u32,
     /// Whether the row is of the class.
-    positive: bool,
+    pub positive: bool,
     /// Whether the next row scores higher.
-    ends_level: bool,
+    pub ends_level: bool,
 }
 
 impl OneVsRest {

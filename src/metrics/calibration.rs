@@ -28,12 +28,26 @@ pub struct Bin {
 
 /// Bins (k/n, (k+1)/n] of confidence, k = 0 … n−1.
 pub fn equal_width_bins(labels: &[usize], probabilities: &[Vec<f64>], bins: usize) -> Vec<Bin> {
-    let mut members = vec![Vec::new(); bins];
-    for sample in samples(labels, probabilities) {
-        let bin = (bins as f64 * sample.0).ceil() as usize;
-        members[bin.saturating_sub(1).min(bins - 1)].push(sample);
+    let samples = samples(labels, probabilities);
+    equal_width_bins_of(&samples, &vec![1; samples.len()], bins)
+}
+
+/// [`equal_width_bins`] of the table in which sample i stands `times[i]` times; `samples [N]`: confidence, and whether the decision was
+/// right.
+pub fn equal_width_bins_of(samples: &[(f64, bool)], times: &[u32], bins: usize) -> Vec<Bin> {
+    let mut sums = vec![(0, 0.0, 0); bins];
+    for (&(confidence, right), &times) in samples.iter().zip(times) {
+        let bin = (bins as f64 * confidence).ceil() as usize;
+        let sum = &mut sums[bin.saturating_sub(1).min(bins - 1)];
+        sum.0 += times as usize;
+        sum.1 += confidence * f64::from(times);
+        sum.2 += times as usize * usize::from(right);
     }
-    members.iter().map(|members| summarise(members)).collect()
+    let bin = |(count, confidence, right): (usize, f64, usize)| match count {
+        0 => Bin::default(),
+        _ => Bin { count, confidence: confidence / count as f64, accuracy: right as f64 / count as f64 },
+    };
+    sums.into_iter().map(bin).collect()
 }
 
 /// Bins of equal size by ascending confidence; the first N mod n are one larger.
@@ -65,8 +79,8 @@ fn gap(bin: &Bin) -> f64 {
     (bin.confidence - bin.accuracy).abs()
 }
 
-/// Confidence and whether the decision was right.
-fn samples(labels: &[usize], probabilities: &[Vec<f64>]) -> Vec<(f64, bool)> {
+/// Confidence (the largest probability) and whether the decision was right, of each row `[N]`.
+pub fn samples(labels: &[usize], probabilities: &[Vec<f64>]) -> Vec<(f64, bool)> {
     let one = |(&label, row): (&usize, &Vec<f64>)| {
         let predicted = argmax(row);
         (row[predicted], predicted == label)

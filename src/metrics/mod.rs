@@ -18,5 +18,6 @@ pub mod information;
 pub mod normal;
 pub mod panel;
 pub mod permutation;
+pub mod ranking;
 pub mod spread;
 pub mod student;

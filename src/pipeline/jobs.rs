@@ -132,7 +132,7 @@ pub fn execute(pipeline: &Pipeline, machine: &Machine, part: Part, ranks: &Ranks
     } else if pipeline.stages.contains(&"report") {
         let shown: Vec<PathBuf> = outcome.probes.iter().chain(&jobs.heatmaps).cloned().collect();
         let folder = pipeline.report_folder(&shown)?;
-        stages::complete(report::run(&shown, &folder)?)?;
+        stages::complete(report::run(&shown, &folder, report::Options::default())?)?;
         outcome.report = Some(folder);
     }
     Ok(outcome)

@@ -24,6 +24,8 @@ pub(super) const SERIES: [(RGBColor, &str, &str); 5] = [
 pub(super) const FONT: &str = "system-ui, sans-serif";
 /// Points of a curve that are drawn; more cannot be told apart at this width.
 const POINTS: usize = 200;
+/// Points of all runs of a recipe together: many runs are drawn coarser, so that a page of many recipes stays small.
+const POINTS_OF_ALL: usize = 1600;
 
 /// One line of a forest plot.
 pub(super) struct Bar {
@@ -115,8 +117,7 @@ pub(super) struct Trace {
 
 /// Each run as a thin line and their mean as a thick one, over epochs. `None` where no run has a finite value.
 pub(super) fn curves(curves: &Curves, traces: &[Trace], y_label: &str, unit: bool, alt: &str) -> Result<Option<String>> {
-    let lines: Vec<(usize, Vec<Line>)> =
-        traces.iter().enumerate().map(|(index, trace)| (index, curves.runs.iter().map(|run| points(run, trace.field)).collect())).collect();
+    let lines: Vec<(usize, Vec<Line>)> = traces.iter().enumerate().map(|(index, trace)| (index, of_runs(curves, trace.field))).collect();
     let all = || lines.iter().flat_map(|(_, runs)| runs).flatten();
     let last = all().map(|point| point.0).fold(1.0, f64::max);
     let (low, high) = all().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), point| (low.min(point.1), high.max(point.1)));
@@ -189,10 +190,16 @@ pub(super) fn mean(runs: &[Line]) -> Line {
     first.iter().filter_map(|(epoch, _)| at(*epoch).map(|values| (*epoch, values.iter().sum::<f64>() / values.len() as f64))).collect()
 }
 
-/// Finite points of a run, at most [`POINTS`] of them, first and last included.
-pub(super) fn points(run: &[Epoch], field: fn(&Epoch) -> f64) -> Line {
+/// The points of each run.
+pub(super) fn of_runs(curves: &Curves, field: fn(&Epoch) -> f64) -> Vec<Line> {
+    let most = (POINTS_OF_ALL / curves.runs.len().max(1)).clamp(20, POINTS);
+    curves.runs.iter().map(|run| points(run, field, most)).collect()
+}
+
+/// Finite points of a run, about `most` of them, first and last included.
+fn points(run: &[Epoch], field: fn(&Epoch) -> f64, most: usize) -> Line {
     let finite: Line = run.iter().map(|epoch| (epoch.epoch as f64, field(epoch))).filter(|point| point.1.is_finite()).collect();
-    let stride = finite.len().div_ceil(POINTS).max(1);
+    let stride = finite.len().div_ceil(most).max(1);
     let kept = |index: &usize| index.is_multiple_of(stride) || index + 1 == finite.len();
     (0..finite.len()).filter(kept).map(|index| finite[index]).collect()
 }

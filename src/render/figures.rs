@@ -15,6 +15,8 @@ type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64
 
 /// Pixels of the plotting area with its axes; names beside it come on top.
 const SIZE: (u32, u32) = (396, 280);
+/// Points of a plane below which they are drawn larger.
+const FEW: usize = 150;
 /// Pixels of a letter of a name.
 const LETTER: f64 = 7.0;
 
@@ -40,6 +42,8 @@ pub struct Line {
     pub runs: Vec<Vec<(f64, f64)>>,
     /// The thick line; bounds are whiskers.
     pub mean: Vec<(f64, Interval)>,
+    /// Colour, from 0.
+    pub series: usize,
 }
 
 /// A named point.
@@ -81,7 +85,7 @@ pub fn lines(lines: &[Line], axes: &Axes, alt: &str) -> Result<String> {
     drawn(beside, axes, xs.clone(), ys.clone(), alt, |area, chart| {
         let mut ends: Vec<(f64, usize)> = Vec::new();
         for (index, line) in lines.iter().enumerate() {
-            let colour = SERIES[index % SERIES.len()].0;
+            let colour = SERIES[line.series % SERIES.len()].0;
             for run in &line.runs {
                 chart
                     .draw_series(LineSeries::new(run.iter().map(|point| (place(point.0), point.1)), colour.mix(0.28).stroke_width(1)))
@@ -108,7 +112,7 @@ pub fn lines(lines: &[Line], axes: &Axes, alt: &str) -> Result<String> {
         let below = places.last().map_or(0.0, |lowest| (ys.start - lowest).max(0.0));
         for ((_, index), y) in ends.iter().zip(&places) {
             let at = chart.backend_coord(&(xs.end, y + below));
-            name(area, &lines[*index].label, (at.0 + 6, at.1), SERIES[index % SERIES.len()].0)?;
+            name(area, &lines[*index].label, (at.0 + 6, at.1), SERIES[lines[*index].series % SERIES.len()].0)?;
         }
         Ok(())
     })
@@ -167,12 +171,13 @@ pub fn plane(clouds: &[Cloud], axes: &Axes, alt: &str) -> Result<String> {
     let beside = clouds.iter().map(|cloud| width_of(&cloud.label)).max().unwrap_or(0) + 30;
     drawn(beside, axes, around(xs, wide), around(ys, high), alt, |area, chart| {
         let right = i32::try_from(SIZE.0).unwrap_or(0);
+        let dot = if clouds.iter().map(|cloud| cloud.points.len()).sum::<usize>() < FEW { 4 } else { 2 };
         for (index, cloud) in clouds.iter().enumerate() {
             // Past two rounds of colours comes what is no class.
             let (colour, ring) = (SERIES[index % SERIES.len()].0, index / SERIES.len() == 1);
             let colour = if index >= 2 * SERIES.len() { INK } else { colour };
             let mark = |radius: i32, style: RGBAColor| if ring { (radius, style.stroke_width(1)) } else { (radius, style.filled()) };
-            let (radius, style) = mark(2, colour.mix(0.6));
+            let (radius, style) = mark(dot, colour.mix(0.6));
             chart.draw_series(cloud.points.iter().map(|&point| Circle::new(point, radius, style))).map_err(plain)?;
             chart.draw_series(LineSeries::new(cloud.path.iter().copied(), colour.stroke_width(if ring { 1 } else { 2 }))).map_err(plain)?;
             if let Some(&first) = cloud.path.first() {
@@ -209,7 +214,7 @@ fn drawn(
         }
         let mut chart = builder.build_cartesian_2d(xs.clone(), ys.clone()).map_err(plain)?;
         let below = |x: &f64| match axes.doubling {
-            true if (x - x.round()).abs() < 1e-6 => format!("{:.0}", x.exp2()),
+            true if (x - x.round()).abs() < 1e-6 => x.round().exp2().to_string(),
             true => String::new(),
             false => tick(*x, xs.end - xs.start),
         };
@@ -240,7 +245,8 @@ fn name(area: &Area, text: &str, at: (i32, i32), colour: RGBColor) -> Result<()>
     area.draw(&Text::new(Cow::from(text.to_owned()), at, style)).map_err(plain)
 }
 
-fn width_of(text: &str) -> u32 {
+/// Pixels of a name, about.
+pub(super) fn width_of(text: &str) -> u32 {
     (LETTER * text.chars().count() as f64) as u32
 }
 
@@ -319,7 +325,7 @@ mod tests {
     fn charts_stand_beside_each_other_in_a_file_of_their_own() {
         let axes = Axes { title: "A", x: "batch size", y: "%", doubling: true };
         let mean = vec![(16.0, Interval { low: 1.0, high: 3.0, ..Interval::point(2.0) }), (32.0, Interval::point(4.0))];
-        let chart = lines(&[Line { label: "CE".into(), runs: Vec::new(), mean }], &axes, "a < b").unwrap();
+        let chart = lines(&[Line { label: "CE".into(), runs: Vec::new(), mean, series: 0 }], &axes, "a < b").unwrap();
         assert!(chart.contains("aria-label=\"a &lt; b\"") && chart.contains("\n32\n") && chart.contains("CE"), "{chart}");
         let file = standalone(&[chart.clone(), chart], 2);
         assert!(

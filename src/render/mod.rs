@@ -4,24 +4,34 @@
 
 use crate::store::history::Epoch;
 use crate::store::pooled::Pooled;
+use blocks::Section;
 
+mod bands;
+pub mod blocks;
 mod charts;
+mod course;
 pub mod exhibit;
 pub mod facts;
 pub mod figures;
+mod flow;
 mod grid;
 pub mod heatmap;
 mod lettering;
+mod matrix;
 pub mod names;
 mod page;
+mod reliability;
 pub mod sheet;
 pub mod status;
 mod tables;
 pub mod text;
 mod training;
 
-pub use page::page;
-pub use training::training_curves;
+pub use bands::{Banded, Chance, bands};
+pub use course::training_curves;
+pub use flow::{Step, flow};
+pub use page::{Rendered, page};
+pub use reliability::{Bar, reliability};
 
 /// All that the page shows.
 #[derive(Debug)]
@@ -34,10 +44,16 @@ pub struct Page<'a> {
     pub runs: usize,
     /// Training curves by recipe.
     pub curves: &'a [Curves],
-    /// A few slides.
-    pub pictures: &'a [Picture],
-    /// Methods paragraph.
-    pub methods: &'a str,
+    /// How well the models judge: after the confusion matrices.
+    pub judged: &'a [Section],
+    /// What they learnt, and where they look: after the training curves.
+    pub learnt: &'a [Section],
+    /// Who was in it.
+    pub cohort: &'a [Section],
+    /// What it rests on: after the methods.
+    pub sources: &'a [Section],
+    /// How the numbers were made, a paragraph each.
+    pub methods: &'a [String],
     /// Where each number comes from.
     pub origins: &'a [Origin],
     /// Of this program.
@@ -62,6 +78,10 @@ pub struct Picture {
     pub label: String,
     /// The class that was chosen for it.
     pub predicted: String,
+    /// What else there is to say of it; may be empty.
+    pub remark: String,
+    /// What it shows, for those who do not see it.
+    pub alt: String,
     /// JPEG, base64.
     pub jpeg: String,
 }

@@ -76,6 +76,13 @@ pub fn score(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { "–".to_owned() }
 }
 
+/// A name for files: small letters, digits and single hyphens, at most 100 of them.
+pub fn slug(text: &str) -> String {
+    let plain: String = text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { ' ' }).collect();
+    let joined = plain.split_whitespace().collect::<Vec<_>>().join("-");
+    joined.chars().take(100).collect::<String>().trim_end_matches('-').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +94,7 @@ mod tests {
         assert_eq!(recipe_and_decision("cross-entropy", 50, Decision::Knn), "CE+kNN");
         assert_eq!(recipe_and_decision("ncmi", 0, Decision::Lp), "untrained+LP");
         assert_eq!(setting("holdout", "none", "resnet18"), "holdout · resnet18");
+        assert_eq!(slug("roc 4-fold by patient · ABMIL / Γ"), "roc-4-fold-by-patient-abmil");
         assert_eq!((signed(-0.0104), count(1, "seed"), score(f64::NAN)), ("−0.010".into(), "1 seed".into(), "–".into()));
     }
 }

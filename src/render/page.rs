@@ -3,23 +3,47 @@
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::charts::{self, Bar, Trace};
-use super::{Curves, Page, Picture, grid, names, tables};
+use super::blocks::{self, Block, Figure};
+use super::charts::{self, Bar};
+use super::training::training;
+use super::{Page, grid, matrix, names, tables};
 use crate::store::pooled::Row;
 use crate::store::scores::Decision;
+use crate::store::table::Cells;
 
 const STYLE: &str = include_str!("style.css");
 
-/// Recipes whose curves are open from the start.
-const PANELS: usize = 4;
+/// A page and what belongs beside it.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The whole page; refers to nothing outside itself.
+    pub html: String,
+    /// Every chart on it, names all different.
+    pub figures: Vec<Figure>,
+}
 
-/// The whole page as HTML; refers to nothing outside itself.
+/// The whole page.
 ///
 /// # Errors
 /// A chart that cannot be drawn.
-pub fn page(page: &Page) -> Result<String> {
+pub fn page(page: &Page) -> Result<Rendered> {
     let rows = &page.pooled.rows;
+    let mut figures = Vec::new();
+    let mut scores = Vec::new();
     let sections = sections(rows);
+    for (title, rows) in &sections {
+        let (markup, chart) = section(title, rows, sections.len() > 1, rows_recipes(&page.pooled.rows))?;
+        scores.push(markup);
+        figures.extend(chart);
+    }
+    let (training, charts) = training(page.curves)?;
+    figures.extend(charts);
+    let confused: Vec<&Row> = rows.iter().filter(|row| row.labels == "true").collect();
+    for row in &confused {
+        figures.extend(matrix::figure(row)?);
+    }
+    let lists = [page.judged, page.learnt, page.cohort, page.sources];
+    figures.extend(lists.into_iter().flatten().flat_map(|section| section.blocks.iter().flat_map(Block::figures)).cloned());
     let information: Vec<&Row> = one_per_recipe(rows).into_iter().filter(|row| row.information.is_some()).collect();
     let body = html! {
         header {
@@ -34,7 +58,7 @@ pub fn page(page: &Page) -> Result<String> {
             section aria-labelledby="scores" {
                 h2 #scores { "Scores" }
                 (grid::grids(rows, &page.pooled.differences))
-                @for (title, rows) in &sections { (section(title, rows, sections.len() > 1, rows_recipes(&page.pooled.rows))?) }
+                @for one in &scores { (one) }
                 @if !page.pooled.differences.is_empty() {
                     h3 { "Differences on the same slides" }
                     (tables::differences(&page.pooled.differences))
@@ -47,22 +71,39 @@ pub fn page(page: &Page) -> Result<String> {
                 }
             }
             (confusions(rows))
-            @if !page.curves.is_empty() { (training(page.curves)?) }
-            @if !page.pictures.is_empty() { (slides(page.pictures)) }
-            @if !page.pooled.cohorts.is_empty() { section aria-labelledby="cohort" {
-                h2 #cohort { "Cohort" }
+            @for one in page.judged { (blocks::section(one)) }
+            @if !page.curves.is_empty() { (training) }
+            @for one in page.learnt.iter().chain(page.cohort) { (blocks::section(one)) }
+            @if !page.pooled.cohorts.is_empty() { section aria-labelledby="parts" {
+                h2 #parts { "Parts of the division" }
                 @for parts in &page.pooled.cohorts { (tables::parts(parts)) }
             } }
-            section aria-labelledby="methods" { h2 #methods { "Methods" } p.prose { (page.methods) } }
+            section aria-labelledby="methods" { h2 #methods { "Methods" } @for text in page.methods { p.prose { (text) } } }
+            @for one in page.sources { (blocks::section(one)) }
             section aria-labelledby="provenance" {
                 h2 #provenance { "Provenance" }
-                p.lead { "Every number on this page can be computed again from the predictions in these folders. scores.csv and pooled.json beside this page hold the same numbers." }
+                p.lead {
+                    "Every number on this page can be computed again from the predictions in these folders. scores.csv and pooled.json beside \
+                     this page hold the same numbers; figures/ holds every chart as SVG and its numbers as CSV."
+                }
                 details { summary { (names::count(page.origins.len(), "run")) } (tables::origins(page.origins)) }
             }
         }
         footer { p { "wsi " (page.version) " · " (page.pooled.interval) } }
     };
-    Ok(document(page.question, &body))
+    distinct(&mut figures);
+    Ok(Rendered { html: document(page.question, &body), figures })
+}
+
+/// Two charts of one name would be one file.
+fn distinct(figures: &mut [Figure]) {
+    for index in 1..figures.len() {
+        let (before, rest) = figures.split_at_mut(index);
+        let taken = |name: &str| before.iter().any(|other| other.name == name);
+        let name = rest[0].name.clone();
+        let free = std::iter::once(name.clone()).chain((2..).map(|count| format!("{name}-{count}"))).find(|name| !taken(name));
+        rest[0].name = free.unwrap_or(name);
+    }
 }
 
 /// A page around its body, with all that it needs in itself.
@@ -141,7 +182,8 @@ fn rows_recipes(rows: &[Row]) -> Vec<String> {
     recipes
 }
 
-fn section(title: &str, rows: &[&Row], several: bool, recipes: Vec<String>) -> Result<Markup> {
+/// The scores of one setting and their chart; one row needs none.
+fn section(title: &str, rows: &[&Row], several: bool, recipes: Vec<String>) -> Result<(Markup, Option<Figure>)> {
     let bar = |row: &&Row| Bar {
         label: names::recipe_and_decision(&row.loss, row.epochs, row.decision),
         interval: row.macro_f1,
@@ -150,13 +192,31 @@ fn section(title: &str, rows: &[&Row], several: bool, recipes: Vec<String>) -> R
     };
     let bars: Vec<Bar> = rows.iter().map(bar).collect();
     let alt = format!("Macro-F1 with 95 % intervals of {}; the table below holds the numbers.", names::count(bars.len(), "row"));
-    // One row needs no picture.
-    let chart = if bars.len() > 1 { Some(charts::forest(&bars, &alt)?) } else { None };
-    Ok(html! {
+    let data = || {
+        let real = |field: fn(&Row) -> f64| Cells::Real(rows.iter().map(|row| field(row)).collect());
+        vec![
+            ("row".to_owned(), Cells::Text(rows.iter().map(|row| names::row(row)).collect())),
+            ("macro_f1".to_owned(), real(|row| row.macro_f1.value)),
+            ("low".to_owned(), real(|row| row.macro_f1.low)),
+            ("high".to_owned(), real(|row| row.macro_f1.high)),
+        ]
+    };
+    let figure = match bars.len() {
+        0 | 1 => None,
+        _ => Some(Figure {
+            name: names::slug(&format!("macro-f1 {title}")),
+            title: String::new(),
+            svg: charts::forest(&bars, &alt)?,
+            data: data(),
+            numbers: false,
+        }),
+    };
+    let markup = html! {
         @if several { h3 { (title) } } @else { p.lead { (title) } }
-        @if let Some(chart) = chart { figure.forest { (PreEscaped(chart)) } }
+        @if let Some(figure) = &figure { figure.forest { (PreEscaped(&figure.svg)) } }
         (tables::scores(rows))
-    })
+    };
+    Ok((markup, figure))
 }
 
 /// The first row of each group, which speaks for what does not depend on the decision rule.
@@ -188,48 +248,6 @@ fn confusions(rows: &[Row]) -> Markup {
         @if !folded.is_empty() { details {
             summary { "Other decision rules" }
             div.matrices { @for row in folded { (tables::confusion(row)) } }
-        } }
-    } }
-}
-
-fn training(all: &[Curves]) -> Result<Markup> {
-    let losses = [
-        Trace { field: |e| e.train_loss, series: 0, label: "training" },
-        Trace { field: |e| e.valid_loss, series: 1, label: "validation" },
-    ];
-    let scores =
-        [Trace { field: |e| e.valid_macro_f1, series: 1, label: "F1" }, Trace { field: |e| e.valid_macro_auc, series: 2, label: "AUC" }];
-    let mut panels = Vec::new();
-    for curves in all {
-        let alt = |what: &str| format!("{what} over epochs, {}; the numbers are in the table that follows.", curves.title);
-        let loss = charts::curves(curves, &losses, "loss", false, &alt("Loss"))?;
-        let score = charts::curves(curves, &scores, "validation score", true, &alt("Validation scores"))?;
-        panels.push(html! { div.panel {
-            h3 { (curves.title) }
-            div.pair { @for chart in [loss, score].into_iter().flatten() { figure { (PreEscaped(chart)) } } }
-            (tables::curve_numbers(curves))
-        } });
-    }
-    Ok(html! { section aria-labelledby="training" {
-        h2 #training { "Training" }
-        p.lead { "A thin line is a run (a fold of a seed), the thick one their mean. Losses of different objectives are not comparable with each other." }
-        @for panel in panels.iter().take(PANELS) { (panel) }
-        @if panels.len() > PANELS { details { summary { "More recipes" } @for panel in panels.iter().skip(PANELS) { (panel) } } }
-    } })
-}
-
-fn slides(pictures: &[Picture]) -> Markup {
-    html! { section aria-labelledby="slides" {
-        h2 #slides { "Slides" }
-        p.lead { "Thumbnails with tissue mask and grid; wrongly classified slides first." }
-        ul.slides { @for picture in pictures {
-            @let wrong = picture.label != picture.predicted;
-            li class=[wrong.then_some("wrong")] {
-                img src={ "data:image/jpeg;base64," (picture.jpeg) } loading="lazy"
-                    alt={ "Thumbnail of slide " (picture.slide_id) ", class " (picture.label) ", with tissue mask" };
-                strong { (picture.slide_id) }
-                @if wrong { span { (picture.label) ", taken for " em { (picture.predicted) } } } @else { span { (picture.label) ", right" } }
-            }
         } }
     } }
 }

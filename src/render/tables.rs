@@ -207,12 +207,13 @@ fn superscript_after_power() -> impl FnMut(char) -> char {
     }
 }
 
-/// Means over runs at about a dozen epochs.
+/// Means over runs at about a dozen epochs, of what any run measured.
 pub(super) fn curve_numbers(curves: &Curves) -> Markup {
+    let names = ["Training loss", "Validation loss", "Validation macro-F1", "Validation macro-AUC"];
     let fields: [fn(&Epoch) -> f64; 4] = [|e| e.train_loss, |e| e.valid_loss, |e| e.valid_macro_f1, |e| e.valid_macro_auc];
-    let means: Vec<_> =
-        fields.map(|field| charts::mean(&curves.runs.iter().map(|run| charts::points(run, field)).collect::<Vec<_>>())).into();
-    let epochs: Vec<f64> = means[0].iter().map(|point| point.0).collect();
+    let mean = |(name, field)| (name, charts::mean(&charts::of_runs(curves, field)));
+    let means: Vec<(&str, Vec<(f64, f64)>)> = names.into_iter().zip(fields).map(mean).filter(|(_, mean)| !mean.is_empty()).collect();
+    let epochs: Vec<f64> = means.first().map_or(Vec::new(), |(_, mean)| mean.iter().map(|point| point.0).collect());
     let stride = epochs.len().div_ceil(LINES).max(1);
     let cell = |mean: &[(f64, f64)], epoch: f64| {
         mean.iter().find(|point| point.0 == epoch).map_or("–".to_owned(), |point| format!("{:.4}", point.1))
@@ -220,10 +221,10 @@ pub(super) fn curve_numbers(curves: &Curves) -> Markup {
     html! { details {
         summary { "Numbers" @if curves.runs.len() > 1 { ", mean of " (curves.runs.len()) " runs" } }
         div.wide tabindex="0" role="region" aria-label={ "Training curves of " (curves.title) } { table {
-            thead { tr { @for head in ["Epoch", "Training loss", "Validation loss", "Validation macro-F1", "Validation macro-AUC"] { th.number scope="col" { (head) } } } }
+            thead { tr { th.number scope="col" { "Epoch" } @for (name, _) in &means { th.number scope="col" { (name) } } } }
             tbody { @for (index, epoch) in epochs.iter().enumerate() { @if index.is_multiple_of(stride) || index + 1 == epochs.len() { tr {
                 th.number scope="row" { (format!("{epoch:.0}")) }
-                @for mean in &means { td.number { (cell(mean, *epoch)) } }
+                @for (_, mean) in &means { td.number { (cell(mean, *epoch)) } }
             } } } }
         } }
     } }
@@ -231,7 +232,7 @@ pub(super) fn curve_numbers(curves: &Curves) -> Markup {
 
 pub(super) fn origins(all: &[Origin]) -> Markup {
     let short = |digest: &str| digest.chars().take(12).collect::<String>();
-    html! { div.wide tabindex="0" role="region" aria-label="Provenance" { table.small {
+    html! { div.wide tabindex="0" role="region" aria-label="Runs and their inputs" { table.small {
         thead { tr { @for head in ["Run", "Split", "Split digest", "Seed", "Inputs", "Program"] { th scope="col" { (head) } } } }
         tbody { @for one in all { tr {
             th scope="row" { code { (one.run) } }

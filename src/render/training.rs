@@ -1,82 +1,66 @@
-//! `curves.svg` of a training run: accuracy, CMI, Γ and NCMI over epochs, one panel each. A file of its own, to look at.
+//! The page's training curves: loss and validation scores of each recipe over epochs.
 
-use anyhow::{Result, anyhow};
-use plotters::prelude::*;
+use anyhow::Result;
+use maud::{Markup, PreEscaped, html};
 
-use crate::store::history::{Epoch, MeasuredOn};
+use super::blocks::Figure;
+use super::charts::{self, Trace};
+use super::{Curves, names, tables};
+use crate::store::history::Epoch;
+use crate::store::table::Cells;
 
-const SIZE: (u32, u32) = (880, 560);
-const LINE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
-const GRID: RGBColor = RGBColor(0xDD, 0xDD, 0xDD);
-const FONT: &str = "sans-serif";
+/// Recipes whose curves are open from the start.
+const PANELS: usize = 4;
+/// Recipes whose curves are on the page; those of all are beside it.
+const MOST: usize = 40;
 
-/// A column of the history as a panel.
-struct Panel {
-    title: &'static str,
-    y_label: &'static str,
-    field: fn(&Epoch) -> f64,
-}
-
-const PANELS: [Panel; 4] = [
-    Panel { title: "Accuracy", y_label: "share", field: |e| e.accuracy },
-    Panel { title: "CMI", y_label: "nats", field: |e| e.cmi },
-    Panel { title: "Γ (centroid form)", y_label: "nats", field: |e| e.gamma },
-    Panel { title: "NCMI = CMI / Γ", y_label: "ratio", field: |e| e.ncmi },
-];
-
-/// The chart, which says on which rows it was measured. `None` where no epoch was.
-///
-/// # Errors
-/// None in practice.
-pub fn training_curves(history: &[Epoch]) -> Result<Option<String>> {
-    let measured_on = match history.iter().find_map(|epoch| epoch.measured_on) {
-        None => return Ok(None),
-        Some(MeasuredOn::Validation) => "the validation rows",
-        Some(MeasuredOn::TrainingSample) => "a sample of the training rows",
-        Some(MeasuredOn::Test) => "the test rows",
-    };
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        area.fill(&WHITE).map_err(plain)?;
-        let title = format!("Output distributions over training, on {measured_on}");
-        let area = area.titled(&title, (FONT, 18)).map_err(plain)?;
-        for (panel, area) in PANELS.iter().zip(area.split_evenly((2, 2))) {
-            let points: Vec<(f64, f64)> =
-                history.iter().map(|e| (e.epoch as f64, (panel.field)(e))).filter(|point| point.1.is_finite()).collect();
-            let (low, high) = points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), p| (l.min(p.1), h.max(p.1)));
-            let (low, high) = if low.is_finite() { (low, high) } else { (0.0, 1.0) };
-            let room = ((high - low) * 0.08).max(high.abs() * 1e-3).max(1e-9);
-            let mut chart = ChartBuilder::on(&area)
-                .margin(8)
-                .caption(panel.title, (FONT, 15))
-                .set_label_area_size(LabelAreaPosition::Left, 74)
-                .set_label_area_size(LabelAreaPosition::Bottom, 38)
-                .build_cartesian_2d(1.0..(history.len() as f64).max(2.0), low - room..high + room)
-                .map_err(plain)?;
-            chart
-                .configure_mesh()
-                .disable_x_mesh()
-                .light_line_style(TRANSPARENT)
-                .bold_line_style(GRID)
-                .x_labels(6)
-                .y_labels(5)
-                .x_label_formatter(&|x| format!("{x:.0}"))
-                .y_label_formatter(&|y| if high.abs() < 0.01 { format!("{y:.1e}") } else { format!("{y:.3}") })
-                .x_desc("epoch")
-                .y_desc(panel.y_label)
-                .label_style((FONT, 12))
-                .draw()
-                .map_err(plain)?;
-            chart.draw_series(LineSeries::new(points.iter().copied(), LINE.stroke_width(2))).map_err(plain)?;
-            chart.draw_series(points.last().map(|&last| Circle::new(last, 3, LINE.filled()))).map_err(plain)?;
-        }
-        area.present().map_err(plain)?;
+/// The section and its charts.
+pub(super) fn training(all: &[Curves]) -> Result<(Markup, Vec<Figure>)> {
+    let losses = [
+        Trace { field: |e| e.train_loss, series: 0, label: "training" },
+        Trace { field: |e| e.valid_loss, series: 1, label: "validation" },
+    ];
+    let scores =
+        [Trace { field: |e| e.valid_macro_f1, series: 1, label: "F1" }, Trace { field: |e| e.valid_macro_auc, series: 2, label: "AUC" }];
+    let (mut panels, mut figures) = (Vec::new(), Vec::new());
+    for curves in all {
+        let alt = |what: &str| format!("{what} over epochs, {}; the numbers are in the table that follows.", curves.title);
+        let loss = charts::curves(curves, &losses, "loss", false, &alt("Loss"))?;
+        let score = charts::curves(curves, &scores, "validation score", true, &alt("Validation scores"))?;
+        let figure = |what: &str, svg: Option<String>, traces: &[Trace]| {
+            let name = names::slug(&format!("{what} {}", curves.title));
+            svg.map(|svg| Figure { name, title: String::new(), svg, data: data(curves, what, traces), numbers: false })
+        };
+        let charts: Vec<Figure> =
+            [figure("training-loss", loss, &losses), figure("validation", score, &scores)].into_iter().flatten().collect();
+        panels.push(html! { div.panel {
+            h3 { (curves.title) }
+            div.pair { @for chart in &charts { figure { (PreEscaped(&chart.svg)) } } }
+            (tables::curve_numbers(curves))
+        } });
+        figures.extend(charts);
     }
-    let summary = format!("Accuracy, CMI, gamma and NCMI on {measured_on} over {} epochs; the numbers are in history.csv", history.len());
-    Ok(Some(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{summary}\" "), 1)))
+    let markup = html! { section aria-labelledby="training" {
+        h2 #training { "Training" }
+        p.lead { "A thin line is a run (a fold of a seed), the thick one their mean. Losses of different objectives are not comparable with each other." }
+        @for panel in panels.iter().take(PANELS) { (panel) }
+        @if panels.len() > PANELS { details { summary { "More recipes" } @for panel in panels[PANELS..].iter().take(MOST - PANELS) { (panel) } } }
+        @if panels.len() > MOST { p.lead { "The curves of " (names::count(panels.len() - MOST, "recipe")) " more are in figures/." } }
+    } };
+    Ok((markup, figures))
 }
 
-fn plain(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("the curves cannot be drawn: {error}")
+/// Every epoch of every run.
+fn data(curves: &Curves, what: &str, traces: &[Trace]) -> Vec<(String, Cells)> {
+    let lines: Vec<(usize, &Epoch)> =
+        curves.runs.iter().enumerate().flat_map(|(run, epochs)| epochs.iter().map(move |epoch| (run, epoch))).collect();
+    let mut columns = vec![
+        ("run".to_owned(), Cells::Whole(lines.iter().map(|(run, _)| *run as i64).collect())),
+        ("epoch".to_owned(), Cells::Whole(lines.iter().map(|(_, epoch)| epoch.epoch as i64).collect())),
+    ];
+    for trace in traces {
+        let name = names::slug(&format!("{what} {}", trace.label)).replace('-', "_");
+        columns.push((name, Cells::Real(lines.iter().map(|(_, epoch)| (trace.field)(epoch)).collect())));
+    }
+    columns
 }

@@ -2,6 +2,7 @@
 
 pub mod bags;
 mod counts;
+mod course;
 mod data;
 pub mod doctor;
 pub mod encoders;
@@ -10,6 +11,7 @@ pub mod extract;
 mod frozen;
 pub mod gpu_check;
 pub mod heatmap;
+mod plane;
 pub mod probe;
 pub mod pseudonymise;
 pub mod report;

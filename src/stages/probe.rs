@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use tch::{Kind, Tensor};
 
 use super::Machine;
 use super::data::Data;
 use crate::config::Config;
 use crate::datasets::cohort::{CohortSettings, Format, patient_stage};
 use crate::datasets::{DataKind, Dataset};
-use crate::learn::evaluate::rows;
+use crate::learn::evaluate::{Evaluated, rows};
 use crate::learn::protocol::Protocol;
 use crate::learn::{Learner, checkpoint};
 use crate::metrics::auc::{OneVsRest, macro_mean, undefined};
@@ -25,7 +26,12 @@ use crate::store::leases::Leases;
 use crate::store::predictions::{self, Prediction, Predictions};
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::scores::{Decision, DecisionScores, Figure, Information, SCHEMA, ScoreFile};
-use crate::store::{digest, files, scores};
+use crate::store::{digest, files, scores, tensors};
+
+/// What the linear probe gets of test rows: `embeddings [n,E]`, f32, and `targets [n]`, with `classes` and `ids` as a note.
+pub(super) const EMBEDDINGS: &str = "embeddings.safetensors";
+/// Most rows of it, evenly chosen: enough to look at, and a test set of many images stays small on disk.
+const EMBEDDED_ROWS: usize = 2000;
 
 /// Paths of a probing call.
 #[derive(Debug, Clone)]
@@ -128,6 +134,8 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let origin = json!({"train": trained_summary.digest, "checkpoint": checkpoint, "selection": selections[&Decision::Lp]});
     probe.write(&run.folder, dataset.classes(), &origin)?;
 
+    write_embeddings(&run.path(EMBEDDINGS), &test, &ids, dataset.classes())?;
+
     let linear = &decisions[&Decision::Lp];
     let distributions = rows(&test.log_distributions.exp());
     let patients: std::collections::BTreeSet<&String> = groups.iter().collect();
@@ -165,7 +173,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         "macro_f1": scores.macro_f1,
         "macro_auc": scores.macro_auc,
         "checkpoint": digest::file(&weights)?,
-        "outputs": digest::outputs(&run.folder, &[predictions::FILE, scores::FILE, linear::FILE])?,
+        "outputs": digest::outputs(&run.folder, &[predictions::FILE, scores::FILE, linear::FILE, EMBEDDINGS])?,
     });
     let summary = run.finish(figures, Default::default())?;
     leases.close()?;
@@ -192,6 +200,18 @@ fn judge(scored: &Scored, groups: &[String], bootstrap: &Bootstrap) -> Result<De
         confusion: confusion.counts,
         metrics: panel.figures,
     })
+}
+
+fn write_embeddings(path: &Path, test: &Evaluated, ids: &[String], classes: &[String]) -> Result<()> {
+    let stride = ids.len().div_ceil(EMBEDDED_ROWS).max(1);
+    let kept: Vec<i64> = (0..ids.len()).step_by(stride).map(|row| row as i64).collect();
+    let rows = Tensor::from_slice(&kept);
+    let tensors = BTreeMap::from([
+        ("embeddings".to_owned(), test.embeddings.index_select(0, &rows).to_kind(Kind::Float)),
+        ("targets".to_owned(), test.targets.index_select(0, &rows)),
+    ]);
+    let ids: Vec<&String> = ids.iter().step_by(stride).collect();
+    tensors::write(path, &tensors, &json!({"classes": classes, "ids": ids}))
 }
 
 fn table(dataset: &dyn Dataset, test: &[usize], targets: &[usize], by_rule: BTreeMap<Decision, Vec<Vec<f64>>>) -> Predictions {

@@ -111,6 +111,53 @@ pub struct Difference {
     pub patients: usize,
 }
 
+/// How far the attention of a recipe's models agrees with what people drew; means over slides and seeds, whole patients resampled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attention {
+    /// The recipe: `NCMI`.
+    pub recipe: String,
+    /// Where: division, bag model, encoder.
+    pub setting: String,
+    /// Per-slide area under the ROC curve of attention, tiles inside against tiles outside.
+    pub auroc: Interval,
+    /// Per-slide average precision of the same.
+    pub average_precision: Interval,
+    /// Share of slides with a drawing whose tile of highest attention is inside.
+    pub pointing: Interval,
+    /// Mean over runs of the FROC score; NaN where no run has one.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub froc: f64,
+    /// Seeds of the models.
+    pub seeds: usize,
+    /// Different slides with tiles inside what was drawn, and outside.
+    pub slides: usize,
+    /// Different patients of these.
+    pub patients: usize,
+}
+
+/// The attention of two recipes on the same slides, in the same folds and seeds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttentionDifference {
+    /// The one: `NCMI`.
+    pub first: String,
+    /// The other: `CE`.
+    pub second: String,
+    /// Where: division, bag model, encoder.
+    pub setting: String,
+    /// Mean per-slide AUROC of the first, where both are defined.
+    pub first_auroc: f64,
+    /// As `first_auroc`, of the second.
+    pub second_auroc: f64,
+    /// First minus second, absolute.
+    pub auroc: Interval,
+    /// Seeds that both have.
+    pub seeds: usize,
+    /// Different slides that both looked at.
+    pub slides: usize,
+    /// Different patients of these.
+    pub patients: usize,
+}
+
 /// How many slides of each class stand in each part of a division.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Parts {
@@ -127,7 +174,7 @@ pub struct Parts {
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pooled {
-    /// Layout, 3.
+    /// Layout, 4.
     pub schema: u32,
     /// The verdict in one sentence.
     pub verdict: String,
@@ -143,6 +190,12 @@ pub struct Pooled {
     pub waivers: Vec<String>,
     /// How many slides of each class stand in each part, a division each.
     pub cohorts: Vec<Parts>,
+    /// Of heatmap runs; absent in files of before layout 4.
+    #[serde(default)]
+    pub attention: Vec<Attention>,
+    /// NCMI against the other objectives; absent in files of before layout 4.
+    #[serde(default)]
+    pub attention_differences: Vec<AttentionDifference>,
     /// What a reader must know before trusting the rows: missing folds, runs left out.
     pub notes: Vec<String>,
 }
@@ -153,7 +206,15 @@ impl Pooled {
     /// # Errors
     /// Names the file.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        files::write_bytes(&folder.join(FILE), (serde_json::to_string_pretty(self)? + "\n").as_bytes())
+        files::write_bytes(&folder.join(FILE), self.text()?.as_bytes())
+    }
+
+    /// The file as text, with a line break at its end.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn text(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     /// Reads `pooled.json` of a report folder.

@@ -108,6 +108,12 @@ pub fn done(folder: &Path, recipe: &Recipe) -> Result<Option<Summary>> {
     Ok(summary(folder)?.filter(|summary| summary.status == "done"))
 }
 
+/// The stage whose run was begun in `folder`; `None` for a folder that is none, or whose marker cannot be read.
+pub fn stage_of(folder: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(folder.join(RECIPE)).ok()?;
+    serde_json::from_str::<Value>(&text).ok()?["stage"].as_str().map(str::to_owned)
+}
+
 impl Run {
     /// Opens `folder` for the recipe.
     ///

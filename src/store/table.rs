@@ -170,16 +170,28 @@ pub enum Cells {
     Real(Vec<f64>),
 }
 
+impl Cells {
+    /// Rows of the column.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(cells) => cells.len(),
+            Self::Whole(cells) => cells.len(),
+            Self::Real(cells) => cells.len(),
+        }
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Writes named columns of equal length as CSV, whole or not at all.
 ///
 /// # Errors
 /// Names the file.
 pub fn write(path: &Path, columns: Vec<(&str, Cells)>) -> Result<()> {
-    let height = columns.first().map_or(0, |(_, cells)| match cells {
-        Cells::Text(v) => v.len(),
-        Cells::Whole(v) => v.len(),
-        Cells::Real(v) => v.len(),
-    });
+    let height = columns.first().map_or(0, |(_, cells)| cells.len());
     let columns = columns
         .into_iter()
         .map(|(name, cells)| match cells {

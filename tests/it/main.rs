@@ -39,6 +39,7 @@ mod privacy;
 mod probe;
 mod program;
 mod report;
+mod report_page;
 mod resume;
 mod shards;
 mod show;

@@ -11,7 +11,8 @@ use wsi::learn::evaluate::{evaluate, rows};
 use wsi::learn::{Learner, checkpoint};
 use wsi::probes::decide::{Decided, Judging, decide};
 use wsi::probes::linear::LinearProbe;
-use wsi::stages::{Data, probe, report, train};
+use wsi::stages::report::{self, Options};
+use wsi::stages::{Data, probe, train};
 use wsi::store::predictions;
 use wsi::store::scores::{Decision, ScoreFile};
 
@@ -141,7 +142,12 @@ fn every_loss_is_judged_by_every_rule_and_the_saved_probe_says_the_same() {
             assert_eq!(*found, row.probabilities, "{loss}: {}", row.slide_id);
         }
     }
-    report::run(&[folder.path().join("probe-cross-entropy"), folder.path().join("probe-ncmi")], &folder.path().join("report")).unwrap();
+    report::run(
+        &[folder.path().join("probe-cross-entropy"), folder.path().join("probe-ncmi")],
+        &folder.path().join("report"),
+        Options::default(),
+    )
+    .unwrap();
     let page = std::fs::read_to_string(folder.path().join("report").join(report::PAGE)).unwrap();
     assert!(page.contains("CE+kNN") && page.contains("NCMI-kNN") && page.contains("NCMI-LP"));
 }

@@ -5,32 +5,33 @@ use std::path::{Path, PathBuf};
 
 use wsi::ground::interval::Interval;
 use wsi::render::text;
-use wsi::stages::{complete, report};
+use wsi::stages::complete;
+use wsi::stages::report::{self, Options};
 use wsi::store::history::{self, Epoch};
 use wsi::store::pooled::Pooled;
 use wsi::store::predictions::{self, Prediction, Predictions};
 use wsi::store::scores::{Decision, DecisionScores, Information, SCHEMA, ScoreFile, Split, SplitKind};
 
-const CLASSES: [&str; 3] = ["normal", "adenocarcinoma", "squamous"];
-const FOLDS: usize = 4;
-const PATIENTS: usize = 24;
+pub(crate) const CLASSES: [&str; 3] = ["normal", "adenocarcinoma", "squamous"];
+pub(crate) const FOLDS: usize = 4;
+pub(crate) const PATIENTS: usize = 24;
 
 /// A recipe to imitate: which of a patient's slides it gets wrong.
-struct Recipe<'a> {
-    group: &'a str,
-    loss: &'a str,
-    epochs: usize,
-    labels: &'a str,
+pub(crate) struct Recipe<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) loss: &'a str,
+    pub(crate) epochs: usize,
+    pub(crate) labels: &'a str,
     /// A slide is wrong where (its number + seed) is divisible by this.
-    wrong_every: usize,
+    pub(crate) wrong_every: usize,
 }
 
-const NCMI: Recipe = Recipe { group: "4-fold/ncmi", loss: "ncmi", epochs: 3, labels: "true", wrong_every: 40 };
-const CE: Recipe = Recipe { group: "4-fold/ce", loss: "cross-entropy", epochs: 3, labels: "true", wrong_every: 5 };
-const UNTRAINED: Recipe = Recipe { group: "4-fold/untrained", loss: "ncmi", epochs: 0, labels: "true", wrong_every: 2 };
+pub(crate) const NCMI: Recipe = Recipe { group: "4-fold/ncmi", loss: "ncmi", epochs: 3, labels: "true", wrong_every: 40 };
+pub(crate) const CE: Recipe = Recipe { group: "4-fold/ce", loss: "cross-entropy", epochs: 3, labels: "true", wrong_every: 5 };
+pub(crate) const UNTRAINED: Recipe = Recipe { group: "4-fold/untrained", loss: "ncmi", epochs: 0, labels: "true", wrong_every: 2 };
 
 /// Writes the probe and training folders of one fold and seed; gives the probe folder.
-fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
+pub(crate) fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
     let name = format!("{}-{seed}-{fold}-{}", recipe.group.replace('/', "-"), recipe.labels.replace([' ', ','], "-"));
     let (probe, train) = (root.join("probe").join(&name), root.join("train").join(&name));
     let rows: Vec<Prediction> =
@@ -88,7 +89,7 @@ fn write(root: &Path, recipe: &Recipe, seed: u64, fold: usize) -> PathBuf {
     probe
 }
 
-fn prediction(recipe: &Recipe, seed: u64, slide: usize) -> Prediction {
+pub(crate) fn prediction(recipe: &Recipe, seed: u64, slide: usize) -> Prediction {
     let label = slide / 2 % 3;
     let predicted = if (slide + seed as usize).is_multiple_of(recipe.wrong_every) { (label + 1) % 3 } else { label };
     let mut probabilities = vec![0.1; 3];
@@ -96,7 +97,7 @@ fn prediction(recipe: &Recipe, seed: u64, slide: usize) -> Prediction {
     Prediction { slide_id: format!("slide-{slide:02}"), patient_id: format!("patient-{:02}", slide / 2), label, predicted, probabilities }
 }
 
-fn cohort(root: &Path, recipes: &[Recipe], seeds: u64) {
+pub(crate) fn cohort(root: &Path, recipes: &[Recipe], seeds: u64) {
     for recipe in recipes {
         for seed in 0..seeds {
             (0..FOLDS).for_each(|fold| drop(write(root, recipe, seed, fold)));
@@ -108,7 +109,7 @@ fn cohort(root: &Path, recipes: &[Recipe], seeds: u64) {
     picture.save(root.join("tile/visualization/slide-00.jpg")).unwrap();
 }
 
-fn page(out: &Path) -> String {
+pub(crate) fn page(out: &Path) -> String {
     std::fs::read_to_string(out.join("report.html")).unwrap()
 }
 
@@ -117,7 +118,7 @@ fn report_answers_the_question_on_one_self_contained_page() {
     let folder = tempfile::tempdir().unwrap();
     cohort(folder.path(), &[NCMI, CE, UNTRAINED], 2);
     let out = folder.path().join("report");
-    let summary = report::run(&[folder.path().join("probe")], &out).unwrap();
+    let summary = report::run(&[folder.path().join("probe")], &out, Options::default()).unwrap();
     assert_eq!((summary.status.as_str(), &summary.figures["runs"]), ("done", &serde_json::json!(24)));
 
     let pooled = Pooled::read(&out).unwrap();
@@ -171,7 +172,7 @@ fn report_of_one_comparison_corrects_nothing_and_doubts_what_patients_do_not_sho
     let folder = tempfile::tempdir().unwrap();
     cohort(folder.path(), &[NCMI, Recipe { wrong_every: 30, ..CE }], 1);
     let out = folder.path().join("report");
-    report::run(&[folder.path().join("probe")], &out).unwrap();
+    report::run(&[folder.path().join("probe")], &out, Options::default()).unwrap();
     let pooled = Pooled::read(&out).unwrap();
     assert!(pooled.test.ends_with("not corrected, as there is one comparison"), "{}", pooled.test);
     let answer = &pooled.differences[0];
@@ -186,7 +187,7 @@ fn report_compares_ncmi_with_every_other_loss_after_cross_entropy() {
     let folder = tempfile::tempdir().unwrap();
     cohort(folder.path(), &[NCMI, CE, Recipe { group: "4-fold/focal", loss: "focal", ..CE }, UNTRAINED], 1);
     let out = folder.path().join("report");
-    report::run(&[folder.path().join("probe")], &out).unwrap();
+    report::run(&[folder.path().join("probe")], &out, Options::default()).unwrap();
     let pooled = Pooled::read(&out).unwrap();
     let compared: Vec<_> = pooled.differences.iter().map(|one| (one.first.as_str(), one.second.as_str())).collect();
     assert_eq!(compared[..2], [("NCMI-LP", "CE+LP"), ("NCMI-LP", "focal+LP")]);
@@ -210,7 +211,7 @@ fn report_makes_its_intervals_as_the_runs_did() {
     cohort(folder.path(), &[CE], 1);
     let read = |name: &str| {
         let out = folder.path().join(name);
-        report::run(&[folder.path().join("probe")], &out).unwrap();
+        report::run(&[folder.path().join("probe")], &out, Options::default()).unwrap();
         Pooled::read(&out).unwrap()
     };
     let percentile = read("percentile");
@@ -237,9 +238,9 @@ fn report_reads_the_older_layout_and_refuses_a_newer_one() {
         scores["schema"] = 1.into();
         scores["decisions"]["lp"].as_object_mut().unwrap().remove("metrics").unwrap();
     });
-    report::run(&[folder.path().join("probe")], &folder.path().join("older")).unwrap();
+    report::run(&[folder.path().join("probe")], &folder.path().join("older"), Options::default()).unwrap();
     rewrite(folder.path(), |scores| scores["schema"] = 3.into());
-    let error = format!("{:#}", report::run(&[folder.path().join("probe")], &folder.path().join("newer")).unwrap_err());
+    let error = format!("{:#}", report::run(&[folder.path().join("probe")], &folder.path().join("newer"), Options::default()).unwrap_err());
     assert!(error.contains("has layout 3, this program reads up to 2; use the newer program"), "{error}");
 }
 
@@ -248,14 +249,14 @@ fn report_is_the_same_bytes_from_the_same_runs() {
     let folder = tempfile::tempdir().unwrap();
     cohort(folder.path(), &[NCMI, CE], 1);
     let outs = ["a", "b"].map(|name| folder.path().join(name));
-    report::run(&[folder.path().join("probe")], &outs[0]).unwrap();
+    report::run(&[folder.path().join("probe")], &outs[0], Options::default()).unwrap();
     // The same folders, one of them named twice.
     let again = [folder.path().join("probe"), folder.path().join("probe")];
-    report::run(&again, &outs[1]).unwrap();
+    report::run(&again, &outs[1], Options::default()).unwrap();
     for name in ["report.html", "pooled.json", "scores.csv"] {
         assert!(std::fs::read(outs[0].join(name)).unwrap() == std::fs::read(outs[1].join(name)).unwrap(), "{name} differs");
     }
-    let summary = report::run(&again, &outs[1]).unwrap();
+    let summary = report::run(&again, &outs[1], Options::default()).unwrap();
     assert_eq!(summary.status, "done", "a second call finds everything done");
 }
 
@@ -265,7 +266,7 @@ fn report_says_which_folds_are_missing() {
     cohort(folder.path(), &[NCMI, CE], 1);
     std::fs::remove_dir_all(folder.path().join("probe/4-fold-ncmi-0-2-true")).unwrap();
     let out = folder.path().join("report");
-    report::run(&[folder.path().join("probe")], &out).unwrap();
+    report::run(&[folder.path().join("probe")], &out, Options::default()).unwrap();
     let pooled = Pooled::read(&out).unwrap();
     assert!(pooled.notes[0].contains("seed 0: fold 2 is missing (3 of 4 folds found)"), "{:?}", pooled.notes);
     assert!(pooled.verdict.contains("provisional"), "{}", pooled.verdict);
@@ -280,7 +281,7 @@ fn report_averages_shuffles_of_the_labels() {
         cohort(folder.path(), &[Recipe { labels, ..CE }], 1);
     }
     let out = folder.path().join("report");
-    report::run(&[folder.path().join("probe")], &out).unwrap();
+    report::run(&[folder.path().join("probe")], &out, Options::default()).unwrap();
     let pooled = Pooled::read(&out).unwrap();
     assert_eq!((pooled.rows.len(), pooled.rows[0].seeds), (1, 2));
     assert_eq!(pooled.rows[0].repeats, ["seed 0, stream 0", "seed 0, stream 1"]);
@@ -293,12 +294,12 @@ fn report_leaves_a_damaged_run_out_and_fails() {
     let damaged = folder.path().join("probe/4-fold-ncmi-0-1-true");
     std::fs::write(damaged.join("scores.json"), "{\"schema\": 1, ").unwrap();
     let out = folder.path().join("report");
-    let error = complete(report::run(&[folder.path().join("probe")], &out).unwrap()).unwrap_err().to_string();
+    let error = complete(report::run(&[folder.path().join("probe")], &out, Options::default()).unwrap()).unwrap_err().to_string();
     assert!(error.contains("probe/4-fold-ncmi-0-1-true: 'scores.json' is damaged") && error.contains("run `wsi probe` again"), "{error}");
     assert!(page(&out).contains("4-fold-ncmi-0-1-true"));
     assert!(!page(&out).contains(&*folder.path().to_string_lossy()));
 
-    let error = format!("{:#}", report::run(&[damaged], &folder.path().join("alone")).unwrap_err());
+    let error = format!("{:#}", report::run(&[damaged], &folder.path().join("alone"), Options::default()).unwrap_err());
     assert!(error.contains("is damaged") && !error.contains('\n'), "{error}");
     assert!(!folder.path().join("alone").exists(), "nothing is half-written");
 }
@@ -306,9 +307,9 @@ fn report_leaves_a_damaged_run_out_and_fails() {
 #[test]
 fn report_of_nothing_says_what_to_give() {
     let folder = tempfile::tempdir().unwrap();
-    let error = format!("{:#}", report::run(&[folder.path().to_owned()], &folder.path().join("out")).unwrap_err());
+    let error = format!("{:#}", report::run(&[folder.path().to_owned()], &folder.path().join("out"), Options::default()).unwrap_err());
     assert!(error.contains("no scores.json in or below") && error.contains("give probe run folders"), "{error}");
-    let error = format!("{:#}", report::run(&[folder.path().join("absent")], &folder.path().join("out")).unwrap_err());
+    let error = format!("{:#}", report::run(&[folder.path().join("absent")], &folder.path().join("out"), Options::default()).unwrap_err());
     assert!(error.contains("no such run"), "{error}");
 }
 
@@ -329,7 +330,7 @@ fn report_sets_bag_models_side_by_side_and_shows_what_was_waived() {
     };
     let reported = |roots: &[PathBuf], name: &str| {
         let out = folder.path().join(name);
-        report::run(roots, &out).unwrap();
+        report::run(roots, &out, Options::default()).unwrap();
         (Pooled::read(&out).unwrap(), page(&out))
     };
     let (abmil, transmil) = (runs("abmil", &|_| ()), runs("transmil", &|scores| scores.aggregator = "transmil".into()));

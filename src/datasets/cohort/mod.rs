@@ -21,7 +21,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 pub use ids::{Matched, match_ids, slide_id};
-pub use roll::{Entry, FILE, Roll, Status};
+pub use roll::{Entry, FILE, Roll, Status, read as read_roll};
 pub use settings::{CohortSettings, Format, Names};
 
 use crate::store::digest;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::ids::match_ids;
 use super::offenders::Offenders;
@@ -33,6 +33,10 @@ impl Status {
             Self::NoLabel => "no label",
         }
     }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::Used, Self::NoBag, Self::NoLabel].into_iter().find(|status| status.name() == name)
+    }
 }
 
 /// One slide that labels or bags name; what is not known of it is empty.
@@ -50,6 +54,32 @@ pub struct Entry {
     pub part: String,
     /// Whether it is used.
     pub status: Status,
+}
+
+/// Reads the file that [`Roll::write`] wrote.
+///
+/// # Errors
+/// Names the file: a missing column, a status that there is not.
+pub fn read(path: &Path) -> Result<Vec<Entry>> {
+    let frame = table::read(path)?;
+    let text = |name: &str| table::text(&frame, name, path);
+    let [slides, patients, labels] = ["slide_id", "patient_id", "label"].map(text);
+    let [centres, parts, statuses] =
+        ["centre", "part", "status"].map(|name| if table::has(&frame, name) { text(name) } else { Ok(Vec::new()) });
+    let (slides, patients, labels, centres, parts, statuses) = (slides?, patients?, labels?, centres?, parts?, statuses?);
+    let cell = |cells: &[String], row: usize| cells.get(row).cloned().unwrap_or_default();
+    let entry = |(row, slide): (usize, String)| {
+        let status = cell(&statuses, row);
+        Ok(Entry {
+            slide,
+            patient: cell(&patients, row),
+            label: cell(&labels, row),
+            centre: cell(&centres, row),
+            part: cell(&parts, row),
+            status: Status::named(&status).with_context(|| format!("'{}': '{status}' is no status", path.display()))?,
+        })
+    };
+    slides.into_iter().enumerate().map(entry).collect()
 }
 
 /// Every slide that labels or bags name, sorted by id, and what was waived.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::choose::{Choice, Where};
 use super::runs::{Finished, by_seed};
 use super::{Setting, Shown};
-use crate::render::exhibit::{Block, Cell, Column, Table};
+use crate::render::blocks::{Block, Cell, Column, Table};
 use crate::store::table::Cells;
 
 /// Settings of `costs`.

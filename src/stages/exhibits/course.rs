@@ -7,10 +7,10 @@ use super::choose::Choice;
 use super::runs::Finished;
 use super::{Setting, Shown};
 use crate::ground::interval::Interval;
-use crate::metrics::spread::mean_over_seeds;
-use crate::render::exhibit::{Block, Cell, Column, Table};
+use crate::render::blocks::{Block, Cell, Column, Table};
 use crate::render::figures::{self, Axes, Line};
 use crate::render::names;
+use crate::stages::course::{PANELS, Seen};
 use crate::stages::watch;
 use crate::store::history::{self, Epoch};
 use crate::store::table::Cells;
@@ -28,39 +28,6 @@ pub struct Course {
     pub paper: String,
 }
 
-/// A column of the looks as a panel.
-struct Panel {
-    title: &'static str,
-    unit: &'static str,
-    field: fn(&Epoch) -> f64,
-}
-
-const PANELS: [Panel; 4] = [
-    Panel { title: "Accuracy", unit: "percent", field: |line| 100.0 * line.accuracy },
-    Panel { title: "CMI", unit: "nats", field: |line| line.cmi },
-    Panel { title: "Γ", unit: "nats", field: |line| line.gamma },
-    Panel { title: "NCMI", unit: "CMI / Γ", field: |line| line.ncmi },
-];
-
-/// What the runs of a recipe saw of the test images, seed by seed.
-struct Seen<'a> {
-    label: &'a str,
-    runs: Vec<(u64, Vec<Epoch>)>,
-}
-
-impl Seen<'_> {
-    /// Mean over seeds at each epoch at which every run looked.
-    fn mean(&self, field: fn(&Epoch) -> f64) -> Vec<(f64, Interval)> {
-        let Some(((_, first), others)) = self.runs.split_first() else { return Vec::new() };
-        let at = |line: &Epoch| {
-            let same = others.iter().map(|(_, run)| run.iter().find(|other| other.epoch == line.epoch).map(field));
-            let values: Option<Vec<f64>> = std::iter::once(Some(field(line))).chain(same).collect();
-            values.map(|values| (line.epoch as f64, mean_over_seeds(&values)))
-        };
-        first.iter().filter_map(at).filter(|(_, mean)| mean.value.is_finite()).collect()
-    }
-}
-
 impl Course {
     pub(super) fn show(&self, runs: &[Finished], setting: &Setting) -> Result<Shown> {
         let mut seen = Vec::new();
@@ -72,13 +39,13 @@ impl Course {
                 looks.push((run.seed, looked));
             }
             if !looks.is_empty() {
-                seen.push(Seen { label: &choice.label, runs: looks });
+                seen.push(Seen { label: choice.label.clone(), runs: looks });
             }
         }
         ensure!(!seen.is_empty(), "[page.exhibit]: none of the runs is a recipe of the list");
         let mut charts = Vec::new();
         for panel in &PANELS {
-            let lines: Vec<Line> = seen.iter().map(|of| line(of, panel.field)).collect();
+            let lines: Vec<Line> = seen.iter().enumerate().map(|(series, of)| of.line(panel.field, series)).collect();
             let alt = format!(
                 "{} of the test images over epochs for {}; the numbers are in the table that follows.",
                 panel.title, setting.page.title
@@ -105,14 +72,6 @@ impl Course {
     }
 }
 
-fn line(of: &Seen, field: fn(&Epoch) -> f64) -> Line {
-    let points = |run: &[Epoch]| run.iter().map(|line| (line.epoch as f64, field(line))).filter(|point| point.1.is_finite()).collect();
-    let runs = if of.runs.len() > 1 { of.runs.iter().map(|(_, run)| points(run)).collect() } else { Vec::new() };
-    // The seeds' lines show the spread; whiskers at every epoch would hide them.
-    let mean = of.mean(field).into_iter().map(|(epoch, mean)| (epoch, Interval::point(mean.value))).collect();
-    Line { label: of.label.to_owned(), runs, mean }
-}
-
 /// Where a recipe ends, and from where it fell if it fell.
 fn ending(of: &Seen) -> String {
     let accuracy = of.mean(PANELS[0].field);
@@ -137,7 +96,7 @@ fn table(seen: &[Seen]) -> Table {
             let of_panel = |mean: &Vec<(f64, Interval)>| {
                 mean.iter().find(|point| point.0 == *epoch).map_or_else(|| "–".to_owned(), |point| figures::short(point.1.value))
             };
-            let mut cells = vec![Cell::text(if index == 0 { of.label } else { "" }), Cell::text(&format!("{epoch:.0}"))];
+            let mut cells = vec![Cell::text(if index == 0 { &of.label } else { "" }), Cell::text(&format!("{epoch:.0}"))];
             cells.extend(means.iter().map(|mean| Cell::text(&of_panel(mean))));
             rows.push(cells);
         }
@@ -148,7 +107,7 @@ fn table(seen: &[Seen]) -> Table {
 fn numbers(seen: &[Seen]) -> Vec<(String, Cells)> {
     let lines: Vec<(&str, u64, &Epoch)> = seen
         .iter()
-        .flat_map(|of| of.runs.iter().flat_map(move |(seed, run)| run.iter().map(move |line| (of.label, *seed, line))))
+        .flat_map(|of| of.runs.iter().flat_map(move |(seed, run)| run.iter().map(move |line| (of.label.as_str(), *seed, line))))
         .collect();
     let mut columns = vec![
         ("recipe".to_owned(), Cells::Text(lines.iter().map(|line| line.0.to_owned()).collect())),
@@ -174,7 +133,7 @@ mod tests {
                 .map(|(accuracy, epoch)| Epoch { accuracy, ncmi: 0.5, ..Epoch::new(epoch, 0.0, 0.0) })
                 .collect::<Vec<_>>()
         };
-        let of = Seen { label: "NSF alone", runs: vec![(0, run([0.3, 0.6, 0.1])), (1, run([0.5, 0.8, 0.3]))] };
+        let of = Seen { label: "NSF alone".into(), runs: vec![(0, run([0.3, 0.6, 0.1])), (1, run([0.5, 0.8, 0.3]))] };
         assert_eq!(ending(&of), "NSF alone ends at 20.0\u{a0}%, after 70.0\u{a0}% at epoch 2, NCMI 0.500 (2 seeds).");
     }
 }

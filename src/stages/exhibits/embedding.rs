@@ -9,9 +9,9 @@ use tch::{Kind, Tensor};
 use super::choose::Choice;
 use super::runs::Finished;
 use super::{Setting, Shown};
-use crate::learn::evaluate::rows;
-use crate::render::exhibit::{Block, Cell, Column, Table};
-use crate::render::figures::{self, Axes, Cloud};
+use crate::render::blocks::{Block, Cell, Column, Table};
+use crate::render::figures::{self, Cloud};
+use crate::stages::plane::Plane;
 use crate::stages::watch;
 use crate::store::table::Cells;
 use crate::store::tensors;
@@ -35,15 +35,6 @@ struct Kept {
     means: BTreeMap<usize, Tensor>,
     /// Epoch → running centre `[E]`.
     centres: BTreeMap<usize, Tensor>,
-}
-
-/// The two directions in which some rows differ most.
-struct Plane {
-    middle: Tensor,
-    /// `[E,2]`
-    directions: Tensor,
-    /// Share of the variance along each.
-    shares: [f64; 2],
 }
 
 /// A class mean at a look, on the plane of the class means.
@@ -194,43 +185,9 @@ impl Kept {
     }
 }
 
-impl Plane {
-    fn of(rows: &Tensor) -> Self {
-        let middle = rows.mean_dim(0, true, Kind::Double);
-        let (_, values, directions) = (rows - &middle).svd(true, true);
-        let variances = values.square();
-        let total = variances.sum(Kind::Double).double_value(&[]).max(f64::MIN_POSITIVE);
-        let directions = directions.narrow(1, 0, directions.size()[1].min(2));
-        // The sign of a direction means nothing; one is chosen, so that equal runs give equal pictures.
-        let largest = directions.gather(0, &directions.abs().argmax(0, true), false);
-        let share = |index: i64| if index < variances.size()[0] { variances.double_value(&[index]) / total } else { 0.0 };
-        Self { middle, directions: directions * largest.sign(), shares: [share(0), share(1)] }
-    }
-
-    fn place(&self, points: &Tensor) -> Vec<(f64, f64)> {
-        let placed = (points - &self.middle).matmul(&self.directions);
-        rows(&placed).into_iter().map(|row| (row[0], row.get(1).copied().unwrap_or(0.0))).collect()
-    }
-
-    fn draw(&self, clouds: &[Cloud], title: &str, alt: &str) -> Result<String> {
-        let [x, y] = [0, 1].map(|index| format!("component {}, {:.0} % of the variance", index + 1, 100.0 * self.shares[index]));
-        figures::plane(clouds, &Axes { title, x: &x, y: &y, doubling: false }, alt)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_plane_is_found_and_its_sign_is_fixed() {
-        // Points on a line in three dimensions.
-        let rows = Tensor::from_slice(&[0.0, 0.0, 1.0, -3.0, 0.0, 1.0, 3.0, 0.0, 1.0]).view([3, 3]);
-        let plane = Plane::of(&rows);
-        assert!((plane.shares[0] - 1.0).abs() < 1e-12);
-        let placed = plane.place(&rows);
-        assert!((placed[2].0 - 3.0).abs() < 1e-12 && (placed[1].0 + 3.0).abs() < 1e-12, "{placed:?}");
-    }
 
     #[test]
     fn two_classes_of_two_points() {

@@ -9,7 +9,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::render::exhibit::{Block, Sheet};
+use crate::render::blocks::Block;
+use crate::render::exhibit::Sheet;
 use crate::render::{Origin, exhibit, names};
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};

@@ -9,7 +9,7 @@ use super::{Setting, Shown, seeds};
 use crate::ground::interval::Interval;
 use crate::metrics::correlation::{pearson, spearman};
 use crate::metrics::spread::mean_over_seeds;
-use crate::render::exhibit::{Block, Cell, Column, Table};
+use crate::render::blocks::{Block, Cell, Column, Table};
 use crate::render::figures::{self, Axes, Point};
 use crate::store::scores::Decision;
 use crate::store::table::Cells;

@@ -8,7 +8,7 @@ use super::runs::{Finished, by_seed};
 use super::{Setting, Shown, seeds};
 use crate::ground::interval::Interval;
 use crate::metrics::spread::mean_over_seeds;
-use crate::render::exhibit::{Block, Cell, Column, Table};
+use crate::render::blocks::{Block, Cell, Column, Table};
 use crate::render::figures::{self, Axes, Line};
 use crate::store::scores::Decision;
 use crate::store::table::Cells;
@@ -168,7 +168,7 @@ impl ScoreTable {
             let points = points.filter(|(_, mean)| mean.value.is_finite());
             let points: Vec<(f64, Interval)> = points.map(|(x, mean)| (x, if mean.is_bounded() { within(mean) } else { mean })).collect();
             if !points.is_empty() {
-                lines.push(Line { label: row.label.clone(), runs: Vec::new(), mean: points });
+                lines.push(Line { label: row.label.clone(), runs: Vec::new(), mean: points, series: lines.len() });
             }
         }
         let y = format!("{}, %", self.scores[0].label);

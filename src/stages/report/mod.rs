@@ -9,7 +9,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::metrics::bootstrap::{Bootstrap, RESAMPLES};
-use crate::render::{self, Curves, Origin, Page, names};
+use crate::render::{self, Curves, Origin, Page, figures, names};
 use crate::store::pooled::{Parts, Pooled};
 use crate::store::run::{Opened, Recipe, Run, Summary};
 use crate::store::table::{self, Cells};
@@ -17,34 +17,62 @@ use crate::store::{digest, files};
 use groups::Group;
 use runs::Probe;
 
+mod calibration;
+mod centres;
+mod course;
+mod flow;
 mod groups;
+mod licences;
+mod looks;
+mod map;
+mod methods;
 mod pictures;
 mod pool;
+mod ranking;
 mod rows;
 mod runs;
 mod sentences;
+mod sides;
+mod worst;
 
 /// The page's name inside a report folder.
 pub const PAGE: &str = "report.html";
 /// The name of the table of single runs inside a report folder.
 pub const TABLE: &str = "scores.csv";
+/// The folder of charts inside a report folder: each as SVG, and its numbers as CSV.
+pub const FIGURES: &str = "figures";
 /// Of `pooled.json` and the page: a report of an older layout is made again.
-const LAYOUT: u32 = 3;
+const LAYOUT: u32 = 4;
 /// Seed of the resamples: fixed, so that a report's numbers depend on the runs alone.
 const SEED: u64 = 0;
 
-/// Writes `report.html`, `scores.csv` and `pooled.json` into `out`. `runs` are probe folders, or folders above some.
+/// What a page may show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Pictures of tissue.
+    pub thumbs: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { thumbs: true }
+    }
+}
+
+/// Writes the page, its charts and its tables into `out`. `runs` are probe and heatmap folders, or folders above some.
 ///
-/// A run that cannot be read is left out, named on the page and in the summary's `failed`.
+/// A run that cannot be read is left out, named on the page and in the summary's `failed`; what is missing beside a run costs its part of the
+/// page alone.
 ///
 /// # Errors
 /// A folder without runs, no readable run, `out` is taken by another report or cannot be written.
-pub fn run(runs: &[PathBuf], out: &Path) -> Result<Summary> {
+pub fn run(runs: &[PathBuf], out: &Path, options: Options) -> Result<Summary> {
     let found = runs::find(runs)?;
-    let digests: Vec<&str> = found.probes.iter().map(|probe| probe.digest.as_str()).collect();
+    let digests = found.probes.iter().map(|probe| &probe.digest).chain(found.looked.iter().map(|looked| &looked.digest));
+    let digests: Vec<&str> = digests.map(String::as_str).collect();
     let recipe = Recipe {
         stage: "report".to_owned(),
-        settings: json!({"resamples": RESAMPLES, "layout": LAYOUT}),
+        settings: json!({"resamples": RESAMPLES, "layout": LAYOUT, "thumbs": options.thumbs}),
         inputs: BTreeMap::from([("runs".to_owned(), digest::bytes(digests.join("\n").as_bytes()))]),
     };
     let run = match Run::open(out, recipe)? {
@@ -54,6 +82,7 @@ pub fn run(runs: &[PathBuf], out: &Path) -> Result<Summary> {
 
     let (groups, mut notes) = groups::group(&found.probes)?;
     notes.extend(found.failed.iter().map(|(name, reason)| format!("Run '{name}' cannot be read and is left out: {reason}.")));
+    notes.extend(found.notes);
     let bootstrap = Bootstrap { bounds: runs::bounds(&found.probes, &mut notes), resamples: RESAMPLES, seed: SEED };
     let rows: Vec<_> = groups.iter().flat_map(|group| rows::rows(group, &bootstrap, &mut notes)).collect();
     let mut differences = rows::answers(&groups, &bootstrap);
@@ -65,28 +94,61 @@ pub fn run(runs: &[PathBuf], out: &Path) -> Result<Summary> {
     let incomplete = rows.iter().any(|row| row.folds < row.folds_expected);
     let question = sentences::question(answers);
     let verdict = sentences::verdict(answers, &rows, incomplete);
-    let (pictures, unreadable) = pictures::pictures(&groups);
-    notes.extend(unreadable);
+    let interval = bootstrap.description();
+    let methods = methods::methods(&groups, &interval, &test);
+
+    let sides = sides::sides(&groups);
+    let judged = [ranking::section(&sides, &bootstrap)?, calibration::section(&sides, &bootstrap)?];
+    let looks = looks::section(&found.looked, &groups, &bootstrap, &run.folder, options.thumbs, &mut notes)?;
+    let of_slides = groups.iter().any(|group| !names::of_images(&group.key.aggregator));
+    let learnt = [
+        course::section(&sides)?,
+        map::section(&sides, &mut notes)?,
+        centres::section(&sides, &bootstrap),
+        looks.section.or_else(|| of_slides.then(looks::missing)),
+        worst::section(&sides, &groups, &run.folder, options.thumbs, &mut notes)?,
+    ];
+    let [judged, learnt] = [judged.into_iter().flatten().collect::<Vec<_>>(), learnt.into_iter().flatten().collect()];
+    let cohort: Vec<_> = flow::section(&groups, &mut notes)?.into_iter().collect();
+    let sources: Vec<_> = licences::section(&groups).into_iter().collect();
     notes.sort();
     notes.dedup();
-    let interval = bootstrap.description();
-    let methods = sentences::methods(&groups, &interval, &test);
     let (waivers, cohorts) = (waivers(&found.probes), cohorts(&groups));
-    let pooled = Pooled { schema: LAYOUT, verdict, interval, test, rows, differences, waivers, cohorts, notes };
+    let pooled = Pooled {
+        schema: LAYOUT,
+        verdict,
+        interval,
+        test,
+        rows,
+        differences,
+        waivers,
+        cohorts,
+        attention: looks.attention,
+        attention_differences: looks.differences,
+        notes,
+    };
 
     let page = render::page(&Page {
         question,
         pooled: &pooled,
         runs: found.probes.len(),
         curves: &curves(&groups),
-        pictures: &pictures,
+        judged: &judged,
+        learnt: &learnt,
+        cohort: &cohort,
+        sources: &sources,
         methods: &methods,
         origins: &found.probes.iter().map(origin).collect::<Vec<_>>(),
         version: env!("CARGO_PKG_VERSION"),
     })?;
     pooled.write(&run.folder)?;
     write_table(&run.path(TABLE), &found.probes)?;
-    files::write_bytes(&run.path(PAGE), page.as_bytes())?;
+    for figure in page.figures {
+        let place = run.path(FIGURES).join(&figure.name);
+        files::write_bytes(&place.with_extension("svg"), figures::standalone(&[figure.svg], 1).as_bytes())?;
+        table::write(&place.with_extension("csv"), figure.data.iter().map(|(name, cells)| (name.as_str(), cells.clone())).collect())?;
+    }
+    files::write_bytes(&run.path(PAGE), page.html.as_bytes())?;
     let figures = json!({"runs": found.probes.len(), "rows": pooled.rows.len(), "verdict": pooled.verdict});
     run.finish(figures, found.failed)
 }

@@ -1,8 +1,7 @@
-//! A dozen thumbnails with their masks: wrongly classified slides first, then some of each class.
+//! Pictures that a page can hold: small JPEG, within a budget.
 
-use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -10,72 +9,57 @@ use base64::engine::general_purpose::STANDARD;
 use image::DynamicImage;
 use image::codecs::jpeg::JpegEncoder;
 
-use super::groups::Group;
-use crate::render::Picture;
-use crate::store::predictions::Prediction;
-use crate::store::scores::Decision;
-
-/// Pictures in a report.
-const MOST: usize = 12;
-/// Longer side, pixels.
-const SIDE_PX: u32 = 320;
-/// Of 100; tissue stays recognisable at about 15 kB a picture.
-const JPEG_QUALITY: u8 = 80;
-
-/// Pictures of the first group's first repeat, and a note for each file that cannot be read.
-pub(super) fn pictures(groups: &[Group]) -> (Vec<Picture>, Vec<String>) {
-    let Some(group) = groups.first() else { return Default::default() };
-    let (mut candidates, mut notes) = (Vec::new(), Vec::new());
-    for probe in group.runs.values().next().into_iter().flat_map(BTreeMap::values) {
-        let Some(tiles) = &probe.scores.tile_folder else { continue };
-        let tiles = probe.folder.join(tiles);
-        let rows = probe.predictions.get(&Decision::Lp).or_else(|| probe.predictions.values().next());
-        for row in rows.into_iter().flatten() {
-            let file = format!("{}.jpg", row.slide_id);
-            let found = ["visualization", "thumbnails"].map(|kind| tiles.join(kind).join(&file)).into_iter().find(|path| path.is_file());
-            if let Some(path) = found {
-                candidates.push((row, &probe.scores.classes, path));
-            }
-        }
-    }
-    let mut pictures = Vec::new();
-    for (row, classes, path) in choose(candidates) {
-        match shrunk(&path) {
-            Ok(jpeg) => pictures.push(Picture {
-                slide_id: row.slide_id.clone(),
-                label: classes[row.label].clone(),
-                predicted: classes[row.predicted].clone(),
-                jpeg: STANDARD.encode(jpeg),
-            }),
-            Err(error) => notes.push(format!("The picture of slide '{}' cannot be shown: {error:#}.", row.slide_id)),
-        }
-    }
-    (pictures, notes)
+/// How small.
+pub(super) struct Limit {
+    /// Longer side, pixels.
+    pub side_px: u32,
+    /// Bytes of the JPEG.
+    pub bytes: usize,
 }
 
-type Candidate<'a> = (&'a Prediction, &'a Vec<String>, PathBuf);
+/// Tissue stays recognisable.
+pub(super) const JPEG: Limit = Limit { side_px: 320, bytes: 25_000 };
+/// Of 100, the first that is small enough; the last one at half the side where none is.
+const QUALITIES: [u8; 4] = [80, 65, 50, 35];
 
-/// Errors first, then the classes in turn; within each, by slide name.
-fn choose(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    candidates.sort_by(|a, b| a.0.slide_id.cmp(&b.0.slide_id));
-    let mut turn: BTreeMap<usize, usize> = BTreeMap::new();
-    let mut ranked: Vec<_> = candidates
-        .into_iter()
-        .map(|candidate| {
-            let right = candidate.0.label == candidate.0.predicted;
-            let turn = turn.entry(candidate.0.label).or_default();
-            *turn += usize::from(right);
-            ((right, if right { *turn } else { 0 }, candidate.0.label), candidate)
-        })
-        .collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
-    ranked.into_iter().take(MOST).map(|(_, candidate)| candidate).collect()
-}
-
-fn shrunk(path: &PathBuf) -> Result<Vec<u8>> {
+/// The picture as JPEG within `limit`, base64.
+///
+/// # Errors
+/// No readable picture.
+pub(super) fn shrunk(path: &Path, limit: &Limit) -> Result<String> {
     let picture = image::open(path).context("it is no readable picture")?;
-    let small = if picture.width().max(picture.height()) > SIDE_PX { picture.thumbnail(SIDE_PX, SIDE_PX) } else { picture };
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(Cursor::new(&mut bytes), JPEG_QUALITY).encode_image(&DynamicImage::ImageRgb8(small.to_rgb8()))?;
-    Ok(bytes)
+    let within = |side: u32| {
+        let small = if picture.width().max(picture.height()) > side { picture.thumbnail(side, side) } else { picture.clone() };
+        DynamicImage::ImageRgb8(small.to_rgb8())
+    };
+    let encoded = |small: &DynamicImage, quality: u8| {
+        let mut bytes = Vec::new();
+        JpegEncoder::new_with_quality(Cursor::new(&mut bytes), quality).encode_image(small).map(|()| bytes)
+    };
+    let small = within(limit.side_px);
+    for quality in QUALITIES {
+        let bytes = encoded(&small, quality)?;
+        if bytes.len() <= limit.bytes {
+            return Ok(STANDARD.encode(bytes));
+        }
+    }
+    Ok(STANDARD.encode(encoded(&within(limit.side_px / 2), QUALITIES[QUALITIES.len() - 1])?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_keeps_to_its_budget() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("noise.png");
+        // Noise is what JPEG can do least with.
+        let noise = |x: u32, y: u32| image::Rgb([x * 7919 % 251, y * 104_729 % 241, (x * y) * 31 % 239].map(|v| v as u8));
+        image::RgbImage::from_fn(900, 700, noise).save(&path).unwrap();
+        let jpeg = STANDARD.decode(shrunk(&path, &JPEG).unwrap()).unwrap();
+        let read = image::load_from_memory(&jpeg).unwrap();
+        assert!(jpeg.len() <= JPEG.bytes && read.width() <= JPEG.side_px && read.width() > read.height(), "{} bytes", jpeg.len());
+        assert!(shrunk(&folder.path().join("absent.png"), &JPEG).is_err());
+    }
 }

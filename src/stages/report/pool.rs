@@ -7,11 +7,15 @@
 
 use std::collections::BTreeSet;
 
+use super::ranking::Curves;
 use crate::ground::interval::Interval;
 use crate::metrics::auc::{self, OneVsRest};
 use crate::metrics::bootstrap::Bootstrap;
+use crate::metrics::calibration;
 use crate::metrics::classification::{Confusion, Decisions, LabelSet};
 use crate::metrics::permutation::{self, Permutation};
+use crate::metrics::ranking;
+use crate::render::Bar;
 use crate::store::predictions::Prediction;
 
 /// One repeat's table.
@@ -107,6 +111,83 @@ impl Pool {
         self.curves().iter().map(|curve| auc::undefined(&curve.per_class())).max().unwrap_or(0)
     }
 
+    /// Rows of all repeats.
+    pub(super) fn rows(&self) -> usize {
+        self.patients.len()
+    }
+
+    /// Share of rows of a class; beyond the last class the mean share.
+    pub(super) fn prevalence(&self, class: usize) -> f64 {
+        let of = self.tables.iter().flat_map(|table| &table.labels).filter(|&&label| label == class).count();
+        if class < self.classes { of as f64 / self.rows().max(1) as f64 } else { 1.0 / self.classes.max(1) as f64 }
+    }
+
+    /// Share of right decisions.
+    pub(super) fn accuracy(&self) -> f64 {
+        let right = |table: &Table| table.labels.iter().zip(&table.predicted).filter(|(label, predicted)| label == predicted).count();
+        self.tables.iter().map(right).sum::<usize>() as f64 / self.rows() as f64
+    }
+
+    /// Mean of the largest probability.
+    pub(super) fn confidence(&self) -> f64 {
+        self.tables.iter().flat_map(Table::samples).map(|sample| sample.0).sum::<f64>() / self.rows() as f64
+    }
+
+    /// Bins of equal width of the confidence, all repeats together.
+    pub(super) fn reliability(&self, bins: usize) -> Vec<Bar> {
+        let samples: Vec<(f64, bool)> = self.tables.iter().flat_map(Table::samples).collect();
+        let found = calibration::equal_width_bins_of(&samples, &vec![1; samples.len()], bins);
+        let edge = |bin: usize| bin as f64 / bins as f64;
+        found.iter().enumerate().map(|(bin, of)| ((edge(bin), edge(bin + 1)), of.confidence, of.accuracy, of.count)).collect()
+    }
+
+    /// Expected calibration error, mean over repeats; an interval where one is `wanted`.
+    pub(super) fn calibration_error(&self, bins: usize, bootstrap: &Bootstrap, wanted: bool) -> Interval {
+        let samples: Vec<Vec<(f64, bool)>> = self.tables.iter().map(Table::samples).collect();
+        let error =
+            |times: &[u32]| {
+                mean_defined(self.tables.iter().zip(&samples).map(|(table, samples)| {
+                    calibration::expected_error(&calibration::equal_width_bins_of(samples, &table.times(times), bins))
+                }))
+            };
+        if wanted { bootstrap.clustered(&self.patients, error) } else { Interval::point(error(&vec![1; self.rows()]).unwrap_or(f64::NAN)) }
+    }
+
+    /// Curves of each class, if `single`, and of their mean, the last.
+    pub(super) fn ranked(&self, single: bool, bootstrap: &Bootstrap) -> Vec<Curves> {
+        let curves = self.curves();
+        let listed = if single { self.classes } else { 0 };
+        let all = bootstrap.pointwise(&self.patients, |times| self.ranked_of(&curves, times, listed));
+        let one = |flat: &[Interval]| {
+            let (roc, rest) = flat.split_at(STEPS.0);
+            let (precision, areas) = rest.split_at(STEPS.1);
+            Curves { roc: roc.to_vec(), precision: precision.to_vec(), auc: areas[0], average_precision: areas[1] }
+        };
+        all.chunks(STEPS.0 + STEPS.1 + 2).map(one).collect()
+    }
+
+    /// ROC, precision and both areas of the first `listed` classes and of the mean, one after the other.
+    fn ranked_of(&self, curves: &[OneVsRest], times: &[u32], listed: usize) -> Vec<f64> {
+        let width = STEPS.0 + STEPS.1 + 2;
+        let (mut sums, mut counts) = (vec![0.0; width * (listed + 1)], vec![0u32; listed + 1]);
+        let add = |sums: &mut [f64], values: &[f64], share: f64| sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += share * value);
+        for (table, curve) in self.tables.iter().zip(curves) {
+            let found = curve.curves_of(&table.times(times));
+            let defined = found.iter().flatten().count();
+            for (class, ranked) in found.iter().enumerate().filter_map(|(class, ranked)| Some((class, ranked.as_ref()?))) {
+                let flat: Vec<f64> =
+                    ranked.roc.iter().chain(&ranked.precision).copied().chain([ranked.area, ranked.average_precision]).collect();
+                if class < listed {
+                    add(&mut sums[width * class..width * (class + 1)], &flat, 1.0);
+                    counts[class] += 1;
+                }
+                add(&mut sums[width * listed..], &flat, 1.0 / defined as f64);
+            }
+            counts[listed] += u32::from(defined > 0);
+        }
+        sums.chunks(width).zip(counts).flat_map(|(sums, count)| sums.iter().map(move |sum| sum / f64::from(count))).collect()
+    }
+
     fn curves(&self) -> Vec<OneVsRest> {
         self.tables.iter().map(|table| OneVsRest::new(&table.labels, &table.probabilities)).collect()
     }
@@ -120,7 +201,15 @@ impl Pool {
     }
 }
 
+/// Points of an ROC and of a precision–recall curve.
+const STEPS: (usize, usize) = (ranking::STEPS + 1, ranking::STEPS);
+
 impl Table {
+    /// Confidence of each row, and whether its decision was right.
+    fn samples(&self) -> Vec<(f64, bool)> {
+        calibration::samples(&self.labels, &self.probabilities)
+    }
+
     /// Multiplicities of this table's rows from those of all rows.
     fn times(&self, of_all: &[u32]) -> Vec<u32> {
         self.rows.iter().map(|&row| of_all[row]).collect()

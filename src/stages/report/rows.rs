@@ -37,23 +37,7 @@ pub(super) fn rows(group: &Group, bootstrap: &Bootstrap, notes: &mut Vec<String>
 fn row(group: &Group, decision: Decision, bootstrap: &Bootstrap, notes: &mut Vec<String>) -> Option<Row> {
     let key = &group.key;
     let classes = &group.probes().next()?.scores.classes;
-    let mut pool = Pool::new(classes.len(), group.runs.len());
-    for (index, (repeat, folds)) in group.runs.iter().enumerate() {
-        let mut tested = BTreeSet::new();
-        for prediction in folds.values().filter_map(|probe| probe.predictions.get(&decision)).flatten() {
-            if !tested.insert(&prediction.slide_id) {
-                notes.push(format!(
-                    "Slide '{}' is tested in two folds ({}, {repeat}); only the first counts. The folds are not of one division.",
-                    prediction.slide_id, key.split
-                ));
-                continue;
-            }
-            pool.push(index, prediction);
-        }
-    }
-    if pool.slides() == 0 {
-        return None;
-    }
+    let pool = pool(group, decision, notes)?;
     let confusions = pool.confusions();
     let mean = |score: &dyn Fn(&Confusion) -> f64| confusions.iter().map(score).sum::<f64>() / confusions.len() as f64;
     let per_repeat: Vec<f64> = confusions.iter().map(|confusion| confusion.macro_f1(LabelSet::Observed)).collect();
@@ -88,6 +72,30 @@ fn row(group: &Group, decision: Decision, bootstrap: &Bootstrap, notes: &mut Vec
         slides: pool.slides(),
         patients: pool.patients(),
     })
+}
+
+/// The test predictions of a group by one rule; `None` where there are none.
+pub(super) fn pool(group: &Group, decision: Decision, notes: &mut Vec<String>) -> Option<Pool> {
+    pool_of(group, decision, notes, |_| true)
+}
+
+/// [`pool`] of the slides that `kept` keeps.
+pub(super) fn pool_of(group: &Group, decision: Decision, notes: &mut Vec<String>, kept: impl Fn(&Prediction) -> bool) -> Option<Pool> {
+    let mut pool = Pool::new(group.probes().next()?.scores.classes.len(), group.runs.len());
+    for (index, (repeat, folds)) in group.runs.iter().enumerate() {
+        let mut tested = BTreeSet::new();
+        for prediction in folds.values().filter_map(|probe| probe.predictions.get(&decision)).flatten().filter(|one| kept(one)) {
+            if !tested.insert(&prediction.slide_id) {
+                notes.push(format!(
+                    "Slide '{}' is tested in two folds ({}, {repeat}); only the first counts. The folds are not of one division.",
+                    prediction.slide_id, group.key.split
+                ));
+                continue;
+            }
+            pool.push(index, prediction);
+        }
+    }
+    (pool.slides() > 0).then_some(pool)
 }
 
 fn sum(confusions: &[Confusion], classes: usize) -> Vec<Vec<u64>> {

@@ -1,8 +1,5 @@
-//! The report's words: the verdict, no stronger than the interval allows, and a methods paragraph to paste into a paper.
+//! The report's words: the question and the verdict, no stronger than the interval allows.
 
-use serde_json::Value;
-
-use super::groups::Group;
 use crate::ground::interval::Interval;
 use crate::render::names;
 use crate::store::pooled::{Difference, Row};
@@ -89,46 +86,4 @@ fn signed(interval: &Interval) -> String {
         String::new()
     };
     format!("{}{bounds}", names::signed(interval.value))
-}
-
-/// How the numbers were made, with the figures of the first group's first run.
-pub(super) fn methods(groups: &[Group], interval: &str, test: &str) -> String {
-    let Some((group, probe)) = groups.first().and_then(|group| Some((group, group.probes().next()?))) else { return String::new() };
-    let key = &group.key;
-    // What was done, not what the settings of a later stage say by default.
-    let number = |pointer: &str| probe.tiling.pointer(pointer).and_then(Value::as_f64);
-    let tiles = match (number("/tile/tile-px"), number("/tile/mpp")) {
-        (Some(side), Some(mpp)) => format!("Slides were cut into tiles of {side} × {side} px at {mpp} µm/px. "),
-        _ => String::new(),
-    };
-    let images = names::of_images(&key.aggregator);
-    let apart = if images { "" } else { "; no patient is in two parts" };
-    let embedding = if images { String::new() } else { format!("Tiles were embedded by {}, which was not trained further. ", key.encoder) };
-    let mut objectives: Vec<&str> = groups.iter().filter(|g| g.key.epochs > 0).map(|g| g.key.loss.as_str()).collect();
-    objectives.sort_unstable();
-    objectives.dedup();
-    let test = if test.is_empty() { String::new() } else { format!(" {}.", test.replacen("p:", "Values of p:", 1)) };
-    let trained = groups.iter().find(|g| g.key.epochs > 0);
-    let training = trained.map_or_else(String::new, |group| {
-        let chosen = if group.key.checkpoint == "best" { "the checkpoint with the best validation score" } else { "the last checkpoint" };
-        format!(
-            "{} ({}) were trained for {} epochs with {}; {chosen} was evaluated. ",
-            if images { "Networks" } else { "Bag models" },
-            if images { &group.key.encoder } else { &group.key.aggregator },
-            group.key.epochs,
-            objectives.join(" and "),
-        )
-    });
-    format!(
-        "{tiles}{embedding}{training}\
-         The cohort was divided as follows: {}{apart}. Test predictions were pooled over the folds \
-         of a seed, so that each slide counts once, and scored together. LP is a linear classifier fitted to the frozen \
-         embeddings of the training set; CC chooses the class whose mean output distribution over the training set is nearest \
-         in Kullback–Leibler divergence; kNN weighs the votes of the nearest embeddings of the training set by their cosine. Macro-F1 is the mean of the per-class F1 over classes that occur in labels or \
-         predictions; macro-AUC is the mean of the one-vs-rest areas under the ROC curve over classes for which it is defined. \
-         Intervals: {interval}; whole patients are drawn, the same for all seeds, and the scores are means over seeds. \
-         Differences are absolute and paired by patient.{test} The spread is over seeds (standard deviation, smallest to largest), \
-         and is no part of the intervals.",
-        key.split,
-    )
 }
