@@ -31,6 +31,7 @@ mod synth;
 mod tile;
 mod train;
 mod verify;
+mod view;
 mod weights;
 
 /// Whole slides in, trustworthy numbers out.
@@ -65,6 +66,8 @@ enum Verb {
     Cancel(cancel::Arguments),
     /// Put the scores of many runs on one page
     Report(report::Arguments),
+    /// Show slides, and what models make of them, on a page of this machine
+    View(view::Arguments),
     /// Make a small synthetic cohort
     Synth(synth::Arguments),
     /// Show, check and convert bags of this and other programs
@@ -104,6 +107,7 @@ impl Cli {
             Verb::Status(arguments) => arguments.run(),
             Verb::Cancel(arguments) => arguments.run(),
             Verb::Report(arguments) => arguments.run(),
+            Verb::View(arguments) => arguments.run(),
             Verb::Synth(arguments) => arguments.run(),
             Verb::Bags(arguments) => arguments.run(),
             Verb::Doctor(arguments) => arguments.run(),
