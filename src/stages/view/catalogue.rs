@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 
 use super::Inputs;
 use super::runs::{self, Found, Kind};
+use crate::render::heatmap;
 use crate::slides::{self, SlideFile};
 use crate::stages::on_one_line;
+
+/// Steps of the colour map.
+const COLOURS: u8 = 128;
 
 /// The slides and runs of one viewer.
 pub(super) struct Catalogue {
@@ -147,9 +151,9 @@ impl Catalogue {
         text
     }
 
-    /// Everything for the list of slides: notes, runs, slides as `[id, whether there is a file]`, and what each run says of them as
+    /// Everything for the list of slides: which viewer it is, the colours of values from 0 to 1, notes, runs, slides as `[id, whether there is a file]`, and what each run says of them as
     /// `[slide, label, predicted, probability]`; classes by number in the run's own order, −1 for what is not known.
-    pub(super) fn json(&self) -> Value {
+    pub(super) fn json(&self, viewer: &str) -> Value {
         let number: HashMap<&str, usize> = self.slides.iter().enumerate().map(|(number, slide)| (slide.id.as_str(), number)).collect();
         let slides: Vec<Value> = self.slides.iter().map(|slide| json!([slide.id, slide.file.is_some()])).collect();
         let runs: Vec<Value> = self
@@ -170,7 +174,9 @@ impl Catalogue {
                        "classes": run.classes, "said": said.collect::<Vec<_>>()})
             })
             .collect();
-        json!({"notes": self.notes, "slides": slides, "runs": runs, "annotations": self.annotations.is_some()})
+        let colours = (0..COLOURS).map(|place| heatmap::colour(f64::from(place) / f64::from(COLOURS - 1)).0);
+        let colours: Vec<String> = colours.map(|[red, green, blue]| format!("#{red:02x}{green:02x}{blue:02x}")).collect();
+        json!({"viewer": viewer, "colours": colours, "notes": self.notes, "slides": slides, "runs": runs, "annotations": self.annotations.is_some()})
     }
 }
 

@@ -79,7 +79,10 @@ fn check(request: &Request<Body>, knows: impl Fn(&str) -> bool) -> Result<(), Re
     let host = one(headers, "host").filter(|host| is_loopback(host));
     let stated = request.uri().authority().is_none_or(|stated| Some(stated.as_str()) == host);
     let Some(host) = host.filter(|_| stated) else {
-        return Err(Refusal(Status::MISDIRECTED_REQUEST, "The viewer answers to localhost, 127.0.0.1 and [::1] alone, through a tunnel too."));
+        return Err(Refusal(
+            Status::MISDIRECTED_REQUEST,
+            "The viewer answers to localhost, 127.0.0.1 and [::1] alone, through a tunnel too.",
+        ));
     };
     if headers.contains_key(header::ORIGIN) && one(headers, "origin") != Some(&format!("http://{host}")) {
         return Err(Refusal(Status::FORBIDDEN, "The request comes from another page."));
@@ -114,7 +117,8 @@ fn is_loopback(host: &str) -> bool {
         None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
     let number = port.strip_prefix(':').map(str::parse::<u16>);
-    (port.is_empty() || matches!(number, Some(Ok(_)))) && (name.eq_ignore_ascii_case("localhost") || name.parse() == Ok(Ipv4Addr::LOCALHOST))
+    (port.is_empty() || matches!(number, Some(Ok(_))))
+        && (name.eq_ignore_ascii_case("localhost") || name.parse() == Ok(Ipv4Addr::LOCALHOST))
 }
 
 #[cfg(test)]
@@ -135,8 +139,19 @@ mod tests {
         for host in ["localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8123", "[::1]", "[::1]:9"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "example.org", "localhost.example.org", "127.0.0.1.example.org", "localhost:", "localhost:x", "127.0.0.2", "[::1", "[::2]", "::1", "[::1]x"]
-        {
+        for host in [
+            "",
+            "example.org",
+            "localhost.example.org",
+            "127.0.0.1.example.org",
+            "localhost:",
+            "localhost:x",
+            "127.0.0.2",
+            "[::1",
+            "[::2]",
+            "::1",
+            "[::1]x",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

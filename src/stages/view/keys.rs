@@ -43,6 +43,11 @@ impl Keys {
         Ok(Self { cookie, state: Mutex::new(State { link: secret()?, sessions: BTreeSet::new(), links: 0 }) })
     }
 
+    /// What tells this viewer from others, for addresses of what a browser keeps; no secret.
+    pub(super) fn viewer(&self) -> &str {
+        &self.cookie
+    }
+
     /// The secret of the link that is good now.
     pub(super) fn link(&self) -> String {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).link.clone()

@@ -112,10 +112,7 @@ fn outlines(path: &Path) -> Result<Value> {
 }
 
 fn places(coords: &[Coord]) -> Vec<(String, Vec<f32>)> {
-    vec![
-        ("x".to_owned(), coords.iter().map(|at| at.x as f32).collect()),
-        ("y".to_owned(), coords.iter().map(|at| at.y as f32).collect()),
-    ]
+    vec![("x".to_owned(), coords.iter().map(|at| at.x as f32).collect()), ("y".to_owned(), coords.iter().map(|at| at.y as f32).collect())]
 }
 
 fn single(values: &[f64]) -> Vec<f32> {

@@ -86,8 +86,9 @@ pub fn run(inputs: &Inputs, threads: usize, started: impl FnOnce(u16), announce:
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, inputs.port))
         .with_context(|| format!("cannot listen on port {}; choose another --port, or none", inputs.port))?;
     let port = listener.local_addr()?.port();
-    let list = catalogue.json().to_string().into();
-    let shared = Shared { catalogue, list, pool: Pool::new(threads), keys: Keys::new()?, port, announce: Box::new(announce) };
+    let keys = Keys::new()?;
+    let list = catalogue.json(keys.viewer()).to_string().into();
+    let shared = Shared { catalogue, list, pool: Pool::new(threads), keys, port, announce: Box::new(announce) };
     let viewer = Viewer(Arc::new(shared));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.clamp(1, 4))

@@ -11,7 +11,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Address, kind, text.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 9] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/style.css", CSS, include_str!("page/style.css")),
     ("/icon.svg", PICTURE, include_str!("page/icon.svg")),
@@ -20,7 +20,6 @@ const FILES: [(&str, &str, &str); 10] = [
     ("/slide.js", SCRIPT, include_str!("page/slide.js")),
     ("/overlay.js", SCRIPT, include_str!("page/overlay.js")),
     ("/data.js", SCRIPT, include_str!("page/data.js")),
-    ("/colours.js", SCRIPT, include_str!("page/colours.js")),
     ("/state.js", SCRIPT, include_str!("page/state.js")),
 ];
 

@@ -76,10 +76,7 @@ impl Pool {
     ///
     /// # Errors
     /// Busy, or the job's own.
-    pub(super) async fn work<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Wanted) -> Result<T> + Send + 'static,
-    ) -> Result<Result<T>, Busy> {
+    pub(super) async fn work<T: Send + 'static>(&self, job: impl FnOnce(&Wanted) -> Result<T> + Send + 'static) -> Result<Result<T>, Busy> {
         let queued = self.queue.clone().try_acquire_owned().map_err(|_| Busy)?;
         let place = self.places.clone().acquire_owned().await.map_err(|_| Busy)?;
         let left = Arc::new(AtomicBool::new(false));
