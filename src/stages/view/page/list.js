@@ -13,9 +13,9 @@ export class List {
     this.opened = -1;
     this.box = element("list");
     const by = element("said-by");
-    catalogue.runs.forEach((run, number) => {
-      if (run.said.length > 0) by.add(new Option(run.name, number));
-    });
+    const runs = [...catalogue.runs.entries()].filter(([, run]) => run.said.length > 0);
+    const names = short(runs.map(([, run]) => run.name));
+    runs.forEach(([number], place) => by.add(new Option(names[place], number)));
     if (by.options.length === 0) by.add(new Option("no run", ""));
     by.disabled = by.options.length < 2;
     element("search").addEventListener("input", () => this.fill());
@@ -110,6 +110,14 @@ export class List {
     element(`slide-${number}`)?.setAttribute("aria-selected", "true");
     this.move(this.rows.findIndex((row) => row.number === number));
   }
+}
+
+/** Names of runs less the folders that all of them are in. */
+export function short(names) {
+  const folders = names.map((name) => name.split("/").slice(0, -1));
+  let same = 0;
+  while (names.length > 1 && folders.every((parts) => parts.length > same && parts[same] === folders[0][same])) same += 1;
+  return names.map((name) => name.split("/").slice(same).join("/"));
 }
 
 /** What a run says of a slide, in words. */

@@ -1,7 +1,7 @@
 // The page: a list of slides, one picture or two of the chosen one, layers over it, keys.
 
 import * as data from "./data.js";
-import { List, describe } from "./list.js";
+import { List, describe, short } from "./list.js";
 import { SlideView } from "./slide.js";
 import { LAYERS, read, remember, state, written } from "./state.js";
 
@@ -78,7 +78,7 @@ async function open(chosen, place = null) {
   await Promise.all(views.filter((view) => !view.section.hidden).map((view) => view.open(chosen, about, catalogue)));
   if (mine !== turn) return;
   if (place) views.forEach((view) => view.show(place, true));
-  else if (about.bounds) first().home();
+  else first().home(true);
   await load(mine);
 }
 
@@ -89,10 +89,13 @@ function chooseRuns() {
   if (!names.includes(state.map)) state.map = names[0] ?? "";
   if (!names.includes(state.compare) || state.compare === state.map) state.compare = "";
   const [map, compare] = [element("map-run"), element("compare-run")];
-  map.replaceChildren(...(names.length ? names : ["none of this slide"]).map((name) => new Option(name, names.length ? name : "")));
+  const shorter = new Map(short(names).map((name, place) => [names[place], name]));
+  map.replaceChildren(...names.map((name) => new Option(shorter.get(name), name)));
+  if (names.length === 0) map.add(new Option("none of this slide", ""));
+  map.disabled = names.length < 2;
   map.value = state.map;
   const others = names.filter((name) => name !== state.map);
-  compare.replaceChildren(new Option("nothing", ""), ...others.map((name) => new Option(name, name)));
+  compare.replaceChildren(new Option("nothing", ""), ...others.map((name) => new Option(shorter.get(name), name)));
   compare.value = state.compare;
   compare.disabled = others.length === 0;
   element("second").hidden = !state.compare;

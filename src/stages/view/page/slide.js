@@ -108,11 +108,11 @@ export class SlideView {
   }
 
   /** The whole slide, or what of it was scanned. */
-  home() {
+  home(immediately = false) {
     const image = this.viewer.world.getItemAt(0);
     if (!image) return;
     const [x, y, wide, high] = this.about.bounds ?? [0, 0, this.about.width, this.about.height];
-    this.viewer.viewport.fitBounds(image.imageToViewportRectangle(x, y, wide, high), false);
+    this.viewer.viewport.fitBounds(image.imageToViewportRectangle(x, y, wide, high), immediately);
   }
 
   zoom(by) {
