@@ -25,7 +25,7 @@ const SIDES: std::ops::RangeInclusive<u32> = 128..=1024;
 const USUAL_SIDE: u32 = 256;
 
 /// METHOD: of 100; structure of 1 px stays, at a tenth of the bytes of the pixels.
-const JPEG_QUALITY: u8 = 80;
+pub const JPEG_QUALITY: u8 = 80;
 
 /// METHOD: a stored level that is coarser than asked by less than this share is taken: levels' downsamples are powers of two but for the
 /// rounding of the last pixel, which is large on small levels.

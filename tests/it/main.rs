@@ -48,4 +48,7 @@ mod tile;
 mod tissue;
 mod train;
 mod verify;
+mod view;
+#[path = "../bench/visitor.rs"]
+mod visitor;
 mod weights;

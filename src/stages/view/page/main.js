@@ -68,6 +68,7 @@ async function open(chosen, place = null) {
   troubles = new Map();
   top = { tiles: [], at: -1 };
   showTile(null);
+  fillTop();
   try {
     about = await data.json(`/api/slides/${chosen}`);
   } catch (error) {
@@ -391,7 +392,7 @@ function showTile(place) {
       }
     });
   } else {
-    rows.push(item("dt", "Point at the slide, or press n."));
+    row("", "Point at the slide, or press n.");
   }
   element("tile").replaceChildren(...rows);
   views.forEach((view) => view.overlay.ask());
