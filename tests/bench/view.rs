@@ -94,7 +94,13 @@ pub(super) fn rows() -> Result<Vec<Value>> {
                 ours.nearly_all_within,
                 theirs.nearly_all_within
             );
-            rows.push(super::row(&format!("view.tiles.{state}.{clients}"), ours.tiles_per_second, theirs.tiles_per_second, "tiles/s", &note));
+            rows.push(super::row(
+                &format!("view.tiles.{state}.{clients}"),
+                ours.tiles_per_second,
+                theirs.tiles_per_second,
+                "tiles/s",
+                &note,
+            ));
         }
     }
     Ok(rows)

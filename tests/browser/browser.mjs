@@ -26,7 +26,7 @@ export async function until(page, true_of, what, argument) {
 
 /** Runs `test(open)` in a browser; `open(options, origin)` gives a new context that may speak to its origin alone. */
 export async function browsing(test) {
-  const browser = await chromium.launch({ executablePath: process.env.BROWSER, args: ["--no-sandbox"] });
+  const browser = await chromium.launch({ executablePath: process.env.BROWSER, args: ["--no-sandbox"], env: { ...process.env, LD_LIBRARY_PATH: "" } });
   const troubles = [];
   try {
     await test(async (options, origin) => {
@@ -41,6 +41,8 @@ export async function browsing(test) {
       });
       return context;
     });
+  } catch (error) {
+    troubles.unshift(error.stack);
   } finally {
     await browser.close();
   }

@@ -126,6 +126,10 @@ async function desk(page, origin) {
   await until(page, () => !document.getElementById("second").hidden && document.querySelector("#second .picture canvas"), "the second picture");
   await page.waitForTimeout(1500);
   if ((await page.evaluate(painted, "#second")) < 100) fail("no attention is painted in the second picture");
+  const zoom = new URLSearchParams((await page.evaluate(() => location.hash)).slice(1)).get("z");
+  if (Math.abs(zoom - 500 / wide) > 0.05) fail(`the second picture changed the zoom from ${500 / wide} to ${zoom}`);
+  const bars = await page.evaluate(() => [...document.querySelectorAll(".scale")].map((bar) => `${bar.dataset.length} ${bar.clientWidth}`));
+  same(bars[0], bars[1], "the scale of the two pictures");
   await accessible(page, "two runs");
   await page.screenshot({ path: join(pictures, "view-two-runs.png") });
   await page.keyboard.press("?");
@@ -140,10 +144,11 @@ async function phone(page) {
   same(await page.evaluate(() => document.documentElement.scrollWidth), SIZES.phone.width, "width of the page");
   await accessible(page, "a phone");
   await page.screenshot({ path: join(pictures, "view-phone.png"), fullPage: true });
+  const was = await page.evaluate(title);
   await page.click("#list-toggle");
   await page.fill("#search", "lung_00");
   await page.locator("#list li").nth(1).click();
-  await until(page, (was) => document.getElementById("title").textContent !== was, "another slide", await page.evaluate(title));
+  await until(page, (was) => document.getElementById("title").textContent !== was, "another slide", was);
   await accessible(page, "a phone's list");
   await page.screenshot({ path: join(pictures, "view-phone-list.png") });
 }

@@ -76,12 +76,14 @@ impl Catalogue {
         for folder in path.parent().into_iter().chain(given.parent()) {
             self.hide(folder);
         }
+        self.hide(&path);
         Ok(path)
     }
 
     fn hide(&mut self, folder: &Path) {
         let folder = format!("{}/", folder.display());
-        if folder.len() > 1 && !self.folders.contains(&folder) {
+        // The root is in every path, and within others.
+        if folder.len() > 2 && !self.folders.contains(&folder) {
             self.folders.push(folder);
             self.folders.sort_by_key(|folder| std::cmp::Reverse(folder.len()));
         }

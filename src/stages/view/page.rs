@@ -11,7 +11,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Address, kind, text.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 15] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/style.css", CSS, include_str!("page/style.css")),
     ("/icon.svg", PICTURE, include_str!("page/icon.svg")),
@@ -21,6 +21,12 @@ const FILES: [(&str, &str, &str); 9] = [
     ("/overlay.js", SCRIPT, include_str!("page/overlay.js")),
     ("/data.js", SCRIPT, include_str!("page/data.js")),
     ("/state.js", SCRIPT, include_str!("page/state.js")),
+    ("/scene.js", SCRIPT, include_str!("page/scene.js")),
+    ("/values.js", SCRIPT, include_str!("page/values.js")),
+    ("/tiles.js", SCRIPT, include_str!("page/tiles.js")),
+    ("/panel.js", SCRIPT, include_str!("page/panel.js")),
+    ("/layers.js", SCRIPT, include_str!("page/layers.js")),
+    ("/keys.js", SCRIPT, include_str!("page/keys.js")),
 ];
 
 /// OpenSeadragon as the build packed it.

@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
@@ -48,7 +48,11 @@ struct Link {
     token: String,
 }
 
-async fn open(State(viewer): State<Viewer>, headers: header::HeaderMap, Query(link): Query<Link>) -> Response {
+async fn open(State(viewer): State<Viewer>, method: Method, headers: header::HeaderMap, Query(link): Query<Link>) -> Response {
+    // Whoever only looks whether the link leads anywhere has not opened it.
+    if method == Method::HEAD {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     // A link that is opened again in the same browser does no harm.
     if headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).any(|cookies| viewer.keys.knows(cookies)) {
         return Redirect::to("/").into_response();

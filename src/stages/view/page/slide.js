@@ -25,6 +25,7 @@ export class SlideView {
       keyboardNavEnabled: false,
       loadTilesWithAjax: true,
       imageLoaderLimit: 6,
+      preserveImageSizeOnResize: true,
       tileRetryMax: 2,
       tileRetryDelay: 1000,
       animationTime: window.matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.6,
