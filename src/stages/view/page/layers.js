@@ -30,7 +30,8 @@ export async function load() {
   const { grids, tissue, annotations } = about.layers;
   want("grid", shown("grid") && !scene.grid && grids.length > 0, `grids/${grids[0]}`, data.tiles, (tiles) => (scene.grid = tiles));
   want("tissue", shown("tissue") && !scene.tissue && tissue.length > 0, `tissue/${tissue[0]}`, data.outlines, (found) => (scene.tissue = found));
-  want("annotations", shown("annotations") && !scene.annotations && annotations, "annotations", data.outlines, (found) => (scene.annotations = found));
+  const drawn = shown("annotations") && !scene.annotations && annotations;
+  want("annotations", drawn, "annotations", data.outlines, (found) => (scene.annotations = found));
   refresh();
   await Promise.all(wanted);
 }

@@ -50,18 +50,19 @@ export class List {
     const text = ({ id, said }) => `${id} ${said?.label ?? ""} ${said?.predicted ?? ""}`.toLowerCase();
     this.rows = rows.filter((row) => words.every((word) => text(row).includes(word)));
     const name = (a, b) => byName.compare(a.id, b.id);
-    const last = (value) => value ?? Infinity;
+    const score = (a, b) => (a.said?.probability ?? 2) - (b.said?.probability ?? 2) || name(a, b);
+    const wrong = ({ said }) => Number(said?.wrong ?? false);
     const orders = {
       name,
       label: (a, b) => byName.compare(a.said?.label || "\uffff", b.said?.label || "\uffff") || name(a, b),
-      score: (a, b) => last(a.said?.probability) - last(b.said?.probability) || name(a, b),
-      error: (a, b) => Number(b.said?.wrong ?? false) - Number(a.said?.wrong ?? false) || last(a.said?.probability) - last(b.said?.probability) || name(a, b),
+      score,
+      error: (a, b) => wrong(b) - wrong(a) || score(a, b),
     };
     this.rows.sort(orders[element("sort").value]);
     this.box.replaceChildren(...this.rows.map((row, place) => this.row(row, place)));
-    const wrong = this.rows.filter((row) => row.said?.wrong).length;
-    const all = this.catalogue.slides.length;
-    element("count").textContent = `${this.rows.length === all ? all : `${this.rows.length} of ${all}`} slides${said.size ? `, ${wrong} wrong` : ""}`;
+    const [found, all] = [this.rows.length, this.catalogue.slides.length];
+    const mistakes = said.size > 0 ? `, ${this.rows.filter(wrong).length} wrong` : "";
+    element("count").textContent = `${found === all ? all : `${found} of ${all}`} slides${mistakes}`;
     this.move(this.rows.findIndex((row) => row.number === this.opened), false);
   }
 

@@ -117,7 +117,7 @@ function follow() {
       if (scene.leading === view && !other.section.hidden) other.show(place, true);
     });
     view.section.addEventListener("trouble", ({ detail }) => {
-      scene.troubles.set(`slide ${scene.troubles.size + 1}`, detail);
+      scene.troubles.set("slide", detail);
       refresh();
     });
     let asked = null;

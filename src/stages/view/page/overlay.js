@@ -136,8 +136,12 @@ function hatch(pen, { left, top, scale }, [x, y, wide, high]) {
     pen.lineTo(at + (below - above), above);
   }
   pen.stroke();
-  pen.fillStyle = "#000000";
-  pen.font = "13px system-ui, sans-serif";
-  if (to - from > 110) pen.fillText("cannot be read", from + 8, above + 20);
+  if (to - from > 110) {
+    pen.fillStyle = "#ffffff";
+    pen.fillRect(from + 4, above + 5, 98, 20);
+    pen.fillStyle = "#000000";
+    pen.font = "13px system-ui, sans-serif";
+    pen.fillText("cannot be read", from + 8, above + 19);
+  }
   pen.restore();
 }

@@ -55,7 +55,7 @@ export class SlideView {
   async open(number, about, catalogue) {
     this.about = about;
     this.overlay.clear();
-    this.reasons = new Set();
+    this.reason = null;
     this.say("");
     this.section.querySelector(".scale").hidden = true;
     if (about.error) {
@@ -78,18 +78,18 @@ export class SlideView {
     await opened;
   }
 
-  /** Marks what cannot be read where it is, and says why, once. */
+  /** Marks what cannot be read where it is, and says why. */
   async lost({ tile, maxReached }) {
     if (!maxReached || !this.about) return;
     const { width } = this.about;
     const { x, y, width: wide, height: high } = tile.bounds;
     this.overlay.unreadable.push([x * width, y * width, wide * width, high * width]);
     this.overlay.ask();
-    const reason = await data.reason(tile.getUrl());
-    if (reason && !this.reasons.has(reason) && this.reasons.size < 3) {
-      this.reasons.add(reason);
-      this.section.dispatchEvent(new CustomEvent("trouble", { detail: reason }));
-    }
+    this.reason ??= data.reason(tile.getUrl());
+    const reason = await this.reason;
+    const count = this.overlay.unreadable.length;
+    const detail = `${count === 1 ? "a place" : `${count} places`}, striped, cannot be read. ${count === 1 ? "It" : "The first"}: ${reason}`;
+    this.section.dispatchEvent(new CustomEvent("trouble", { detail }));
   }
 
   /** Middle of the picture and zoom, as a link holds them. */
