@@ -30,6 +30,7 @@ use axum::body::Bytes;
 use self::catalogue::Catalogue;
 use self::keys::Keys;
 use self::pool::Pool;
+use crate::ground::memory;
 
 /// How long an end waits for what is in work.
 const END_WITHIN: Duration = Duration::from_secs(2);
@@ -82,6 +83,7 @@ impl Shared {
 /// # Errors
 /// Nothing to show, a path that is not there, a port that is taken.
 pub fn run(inputs: &Inputs, threads: usize, started: impl FnOnce(u16), announce: impl Fn(&str) + Send + Sync + 'static) -> Result<()> {
+    memory::give_back_what_is_freed();
     let catalogue = Catalogue::find(inputs)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, inputs.port))
         .with_context(|| format!("cannot listen on port {}; choose another --port, or none", inputs.port))?;
