@@ -139,10 +139,13 @@ c_libraries = [  # name, version, licence, its text
     ("Zstandard", zstd.name.split("zstd.")[-1], "BSD-3-Clause", [zstd / "zstd/LICENSE"]),
     ("bzip2", bzip2.name.split("+")[-1], "bzip2-1.0.6", licences_in(next(bzip2.glob("bzip2-*")))),
 ]
+openseadragon = pathlib.Path(os.environ["OPENSEADRAGON"])
+page = ("OpenSeadragon", header(openseadragon / "openseadragon.js", r"^//! openseadragon ([\d.]+)"), "BSD-3-Clause", [openseadragon / "LICENSE"])
 static, shared = "linked statically", "shared library in lib/"
 components = [
     component(name, version, licence, static, f"pkg:generic/{name.lower()}@{version}") for name, version, licence, _ in c_libraries
 ] + [
+    component(*page[:3], "inside the program, for the page of `wsi view`", f"pkg:generic/openseadragon@{page[1]}"),
     component("Rust standard library", rust, "MIT OR Apache-2.0", static, f"pkg:generic/rust-std@{rust}"),
     component("GCC and glibc start-up code", None, "LicenseRef-GPL and LGPL with their exceptions for linking", static),
     from_wheel(
@@ -191,7 +194,7 @@ bom = {
 
 out = folder / "licences"
 shutil.copytree(texts, out)
-for name, _, _, files in c_libraries:
+for name, _, _, files in [*c_libraries, page]:
     (out / name).mkdir()
     for file in files:
         shutil.copy(file, out / name / file.name)

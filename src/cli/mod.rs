@@ -34,6 +34,7 @@ mod synth;
 mod tile;
 mod train;
 mod verify;
+mod view;
 mod weights;
 
 /// Whole slides in, trustworthy numbers out.
@@ -68,6 +69,8 @@ enum Verb {
     Cancel(cancel::Arguments),
     /// Put the scores of many runs on one page
     Report(report::Arguments),
+    /// Show slides, and what models make of them, on a page of this machine
+    View(view::Arguments),
     /// Say what a run, a bag, a slide or a checkpoint is, on one screen
     Show(show::Arguments),
     /// Make a small synthetic cohort
@@ -94,7 +97,7 @@ enum Verb {
 /// The verbs as `--help` lists them: in the order of the river, then what is around it.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("From slides to numbers", &["tile", "extract", "train", "probe", "heatmap", "report", "run"]),
-    ("Looking", &["show", "status"]),
+    ("Looking", &["view", "show", "status"]),
     ("Before and after", &["doctor", "verify", "bags", "encoders", "weights", "config"]),
     ("Data", &["synth", "pseudonymise"]),
     ("The program itself", &["cancel", "completions", "man", "help"]),
@@ -139,6 +142,7 @@ impl Cli {
             Verb::Status(arguments) => arguments.run(),
             Verb::Cancel(arguments) => arguments.run(),
             Verb::Report(arguments) => arguments.run(),
+            Verb::View(arguments) => arguments.run(),
             Verb::Show(arguments) => arguments.run(),
             Verb::Synth(arguments) => arguments.run(),
             Verb::Bags(arguments) => arguments.run(),

@@ -3,6 +3,7 @@
 //! Everything above this room sees [`Slide`] alone, so that a faster reader for one format is one more file here.
 //! Label and macro images are never opened: they may carry a patient's name.
 
+pub mod deepzoom;
 pub mod jpeg;
 mod jpeg_tiles;
 mod list;
@@ -27,7 +28,7 @@ pub use list::{SlideFile, list, list_pseudonymous};
 pub use overview::{Overview, overview};
 pub use privacy::{Risk, name_risk};
 
-/// Decoded tiles that an open slide keeps, in either reader.
+/// Decoded tiles that an open slide keeps, in either reader, where nobody asks for less.
 ///
 /// A plan is read row by row, so a stored tile is decoded once as long as the rows of stored tiles under one row of squares
 /// fit: `3 · width · (read_px + 2 · tile_height)` bytes, with OpenSlide 4 instead of 3. Squares of 448 px over tiles of
@@ -56,6 +57,20 @@ pub trait Slide: Send + Sync {
             bail!("the reader {} decodes at full size only; tile the slide again", self.geometry().reader);
         }
         self.read(at, size, level)
+    }
+
+    /// Width and height of a level's stored tiles, pixels; `None` where there are none, or the format does not tell.
+    fn stored_tile(&self, _level: usize) -> Option<Size> {
+        None
+    }
+
+    /// A stored tile of a level as a JPEG stream that any browser shows, with the pixels that [`Slide::read`] gives; `None` where the reader
+    /// has none to give: another format, a tile that was never scanned, a kind of JPEG that browsers do not know.
+    ///
+    /// # Errors
+    /// As [`Slide::read`].
+    fn stored_jpeg(&self, _level: usize, _column: u32, _row: u32) -> Result<Option<Vec<u8>>> {
+        Ok(None)
     }
 
     /// Why a slide that was free to take any reader is read by the slow one.
@@ -100,11 +115,19 @@ pub fn open(path: &Path) -> Result<Box<dyn Slide>> {
 /// # Errors
 /// As [`open`]; the reader cannot read this slide, with its reason.
 pub fn open_with(path: &Path, choice: ReaderChoice) -> Result<Box<dyn Slide>> {
-    let opened = OpenSlideReader::open(path)?;
+    open_keeping(path, choice, CACHE_BYTES)
+}
+
+/// Opens a slide that keeps at most `cache_bytes` of decoded tiles: less memory where many slides are open at once.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open_keeping(path: &Path, choice: ReaderChoice, cache_bytes: usize) -> Result<Box<dyn Slide>> {
+    let opened = OpenSlideReader::open(path, cache_bytes)?;
     if choice == ReaderChoice::OpenSlide {
         return Ok(Box::new(opened));
     }
-    match JpegTilesReader::open(path, &opened) {
+    match JpegTilesReader::open(path, &opened, cache_bytes) {
         Ok(slide) => Ok(Box::new(slide)),
         Err(why) if choice == ReaderChoice::JpegTiles => Err(anyhow!(
             "'{}' cannot be read by the reader {}: {why:#}; tile it with --reader auto or openslide",

@@ -10,7 +10,7 @@ use image::RgbImage;
 use openslide_rs::errors::OpenSlideError;
 use openslide_rs::{Address, OpenSlide, Region};
 
-use super::{CACHE_BYTES, Slide, display_name, ome};
+use super::{Slide, display_name, ome};
 use crate::ground::reader::Reader;
 use crate::ground::units::{Coord, Geometry, LevelGeometry, Mpp, Size};
 
@@ -28,19 +28,22 @@ pub(super) struct OpenSlideReader {
     slide: RwLock<Arc<OpenSlide>>,
     geometry: Geometry,
     reason: Option<String>,
+    cache_bytes: usize,
 }
 
 impl OpenSlideReader {
+    /// A slide that keeps `cache_bytes` of decoded tiles.
+    ///
     /// # Errors
     /// A missing file, an unknown format, a damaged file; one line each.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
         let name = display_name(path);
-        let slide = OpenSlide::new_with_cache(path, CACHE_BYTES).map_err(|error| cannot_open(&name, path, &error))?;
+        let slide = OpenSlide::new_with_cache(path, cache_bytes).map_err(|error| cannot_open(&name, path, &error))?;
         let geometry = geometry(&slide);
         if geometry.levels.is_empty() || geometry.canvas().width == 0 || geometry.canvas().height == 0 {
             bail!("'{name}' has no pixels; export the slide again");
         }
-        Ok(Self { path: path.to_owned(), name, slide: RwLock::new(Arc::new(slide)), geometry, reason: None })
+        Ok(Self { path: path.to_owned(), name, slide: RwLock::new(Arc::new(slide)), geometry, reason: None, cache_bytes })
     }
 
     /// The same, with the reason why no faster reader took it.
@@ -73,9 +76,9 @@ impl OpenSlideReader {
         if let Ok(image) = shared.read_image_rgb(region) {
             return Ok(image);
         }
-        let own = Arc::new(OpenSlide::new_with_cache(&self.path, CACHE_BYTES)?);
+        let own = Arc::new(OpenSlide::new_with_cache(&self.path, self.cache_bytes)?);
         let outcome = own.read_image_rgb(region);
-        let fresh = if outcome.is_ok() { own } else { Arc::new(OpenSlide::new_with_cache(&self.path, CACHE_BYTES)?) };
+        let fresh = if outcome.is_ok() { own } else { Arc::new(OpenSlide::new_with_cache(&self.path, self.cache_bytes)?) };
         let mut current = self.slide.write().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&current, &shared) {
             *current = fresh;
@@ -87,6 +90,10 @@ impl OpenSlideReader {
 impl Slide for OpenSlideReader {
     fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    fn stored_tile(&self, level: usize) -> Option<Size> {
+        self.tile_size(level).map(|(width, height)| Size { width, height })
     }
 
     fn why_openslide(&self) -> Option<&str> {

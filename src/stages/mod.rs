@@ -21,6 +21,7 @@ pub mod synth;
 pub mod tile;
 pub mod train;
 pub mod verify;
+pub mod view;
 mod watch;
 pub mod weights;
 mod worklist;

@@ -33,6 +33,9 @@ mod peer;
 mod tile_stage;
 mod tiles;
 mod train;
+mod view;
+#[allow(dead_code)] // what only the tests ask of it
+mod visitor;
 
 const BATCH: usize = 32;
 const REPEATS: usize = 3;
@@ -83,6 +86,9 @@ fn main() -> Result<()> {
     }
     if wanted("mil") {
         rows.extend(mil::rows(threads)?);
+    }
+    if wanted("view") {
+        rows.extend(view::rows()?);
     }
     for row in &rows {
         let (text, number) = (|key: &str| row[key].as_str().unwrap_or("").to_owned(), |key: &str| row[key].as_f64().unwrap_or(f64::NAN));

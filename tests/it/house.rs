@@ -84,6 +84,10 @@ fn heavy_packages_are_named_in_one_place() {
         ("openslide_rs::", "slides/openslide.rs"),
         ("turbojpeg::", "slides/jpeg_tiles/decode.rs or slides/jpeg/"),
         ("clap::", "cli/"),
+        ("axum::", "stages/view/"),
+        ("hyper::", "stages/view/"),
+        ("hyper_util::", "stages/view/"),
+        ("tokio::", "stages/view/"),
         ("torch_sys::", "torch/"),
     ];
     for (_, path) in files() {

@@ -50,4 +50,7 @@ mod tile;
 mod tissue;
 mod train;
 mod verify;
+mod view;
+#[path = "../bench/visitor.rs"]
+mod visitor;
 mod weights;

@@ -309,3 +309,38 @@ fn an_ome_tiff_has_its_pyramid_and_its_pixel_size() {
     let coarse = ours.read(Coord { x: 0, y: 0 }, size, 1).unwrap();
     assert!(coarse.pixels().any(|pixel| pixel.0 != [255; 3]));
 }
+
+#[test]
+fn stored_tiles_are_handed_on_as_pictures_with_the_same_pixels() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut paths = vec![synthetic(folder.path())];
+    // Of the Aperio slide's pixels the file says RGB, and its tiles' tables stand apart.
+    let data = test_data("stored_tiles_are_handed_on");
+    paths.extend(
+        data.iter().flat_map(|data| ["slides/CMU-1-Small-Region.svs", "lung-mil/slides/lung_001_0.tif"].map(|file| data.join(file))),
+    );
+    for path in paths {
+        let slide = slides::open(&path).unwrap();
+        let mut seen = 0;
+        for (level, of) in slide.geometry().levels.iter().enumerate() {
+            let tile = slide.stored_tile(level).expect("a grid of tiles");
+            let whole = (of.size.width / tile.width, of.size.height / tile.height);
+            for (column, row) in (0..whole.0).flat_map(|column| (0..whole.1).map(move |row| (column, row))) {
+                let Some(jpeg) = slide.stored_jpeg(level, column, row).unwrap() else { continue };
+                let at = |step: u32, side: u32| (f64::from(step * side) * of.downsample).round() as i64;
+                let own = slide.read(Coord { x: at(column, tile.width), y: at(row, tile.height) }, tile, level).unwrap();
+                let ours = slides::jpeg::Stored::open(&jpeg).unwrap().expect("a JPEG").decode(1).unwrap();
+                assert_eq!(ours, own, "{}: level {level}, column {column}, row {row}", path.display());
+                // Another decoder, as a browser is one: the colours are what the stream says of itself.
+                let other = image::load_from_memory(&jpeg).unwrap().to_rgb8();
+                let (_, most) = difference(&other, &own);
+                assert!(most < 16, "{}: level {level}, column {column}, row {row}: {most}", path.display());
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{}: {seen} tiles", path.display());
+        assert!(slide.stored_jpeg(0, 1_000_000, 0).is_err() && slide.stored_jpeg(99, 0, 0).is_err());
+        let openslide = slides::open_with(&path, ReaderChoice::OpenSlide).unwrap();
+        assert_eq!((openslide.stored_tile(0), openslide.stored_jpeg(0, 0, 0).unwrap()), (slide.stored_tile(0), None));
+    }
+}

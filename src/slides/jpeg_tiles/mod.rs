@@ -18,7 +18,7 @@ use image::RgbImage;
 use self::cache::{Cache, Decoded};
 use super::openslide::OpenSlideReader;
 use super::tiff::{self, Directory, FileBytes, Grid, JpegTiles};
-use super::{CACHE_BYTES, Slide, display_name};
+use super::{Slide, display_name};
 use crate::ground::reader::Reader;
 use crate::ground::units::{Coord, Geometry, LevelGeometry, Size};
 
@@ -51,7 +51,7 @@ impl JpegTilesReader {
     ///
     /// # Errors
     /// Why this file is OpenSlide's to read: no plain grid of JPEG tiles, or anything that this reader is not sure of.
-    pub(super) fn open(path: &Path, opened: &OpenSlideReader) -> Result<Self> {
+    pub(super) fn open(path: &Path, opened: &OpenSlideReader, cache_bytes: usize) -> Result<Self> {
         let mut geometry = opened.geometry().clone();
         ensure!(PLAIN_GRIDS.contains(&geometry.vendor.as_str()), "the format {} is not a plain grid of tiles", geometry.vendor);
         let bytes = FileBytes::open(path)?;
@@ -76,7 +76,7 @@ impl JpegTilesReader {
             geometry.decode_scales = SCALES.to_vec();
         }
         let background = opened.background();
-        Ok(Self { name: display_name(path), bytes, geometry, levels, background, cache: Cache::new(CACHE_BYTES) })
+        Ok(Self { name: display_name(path), bytes, geometry, levels, background, cache: Cache::new(cache_bytes) })
     }
 }
 
@@ -149,6 +149,24 @@ impl Slide for JpegTilesReader {
         ensure!(self.geometry.decode_scales.contains(&scale), "{}: its tiles cannot be decoded at 1/{scale}", place());
         ensure!(at.x >= 0 && at.y >= 0, "{}: the place is outside the slide", place());
         self.window(stored, at, size, level, scale)
+            .with_context(|| format!("cannot read {}; the file is damaged there, copy or export it again", place()))
+    }
+
+    fn stored_tile(&self, level: usize) -> Option<Size> {
+        let Grid { tile_width, tile_height, .. } = self.levels.get(level)?.stored.grid;
+        Some(Size { width: tile_width, height: tile_height })
+    }
+
+    fn stored_jpeg(&self, level: usize, column: u32, row: u32) -> Result<Option<Vec<u8>>> {
+        let place = || format!("'{}' at the stored tile of column {column}, row {row} of level {level}", self.name);
+        let described = self.levels.get(level).ok_or_else(|| anyhow!("{}: there are {} levels", place(), self.levels.len()))?;
+        let grid = described.stored.grid;
+        ensure!(column < grid.columns() && row < grid.rows(), "{}: the place is outside the slide", place());
+        let tile = described.stored.tiles[row as usize * grid.columns() as usize + column as usize];
+        if tile.length == 0 {
+            return Ok(None);
+        }
+        decode::stream_of(&self.bytes, &described.stored, &described.tables, tile)
             .with_context(|| format!("cannot read {}; the file is damaged there, copy or export it again", place()))
     }
 }

@@ -102,6 +102,19 @@ pub(crate) fn whole(tables: &[u8], colour: Colour, size: (u32, u32), stored: &[u
     }
 }
 
+/// Whether a stream that [`whole`] has written is of a kind that every browser shows: baseline or progressive, its codes Huffman's.
+pub(crate) fn is_common(whole: &[u8]) -> bool {
+    let mut rest = whole.get(START.len()..).unwrap_or_default();
+    while let Ok(segment) = segment(rest) {
+        match segment.code {
+            0xC0..=0xC2 => return true,
+            0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | SCAN => return false,
+            _ => rest = segment.rest,
+        }
+    }
+    false
+}
+
 /// Checks a frame header: marker, length, bits, height, width, number of colours.
 fn check_frame(frame: &[u8], (width, height): (u32, u32)) -> Result<()> {
     let Some(&[bits, h1, h0, w1, w0, colours]) = frame.get(4..10) else { bail!("the stored tile's size is cut short") };
@@ -135,6 +148,10 @@ mod tests {
         assert_eq!(stream, [&START, adobe.as_slice(), &tables, &TILE[8..]].concat());
         whole(&tables, Colour::YCbCr, (64, 32), &TILE, &mut stream).unwrap();
         assert_eq!(stream[17], 1);
+        assert!(is_common(&stream));
+        let frame = stream.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        stream[frame + 1] = 0xC9;
+        assert!(!is_common(&stream), "arithmetic codes");
     }
 
     #[test]
