@@ -33,6 +33,7 @@ impl Chain {
         let train = ["train", "--data", text(&bags), "--labels", text(&labels), "--out", text(&model)];
         let short = ["split.folds=2", "split.validation=0.0", "probe.resamples=100"].map(|setting| ["--set", setting]);
         succeeded(&wsi([&train[..], &["--epochs", "1", "--device", "cpu"], short.as_flattened()].concat()));
+        succeeded(&wsi(["heatmap", text(&model), "--device", "cpu"]));
         chain
     }
 
@@ -136,6 +137,10 @@ fn a_byte_changed_anywhere_breaks_the_link_that_holds_it() {
         bytes[digit] = if bytes[digit] == b'1' { b'2' } else { b'1' };
     });
     assert!(said.starts_with("runs/model/probe, predictions: predictions.csv is not the file that was written"), "{said}");
+    let table = std::fs::read_dir(chain.path("runs/model/probe/heatmap/tiles")).unwrap().next().unwrap().unwrap().file_name();
+    let table = format!("tiles/{}", table.to_str().unwrap());
+    let said = chain.breaks(&format!("runs/model/probe/heatmap/{table}"), last);
+    assert!(said.starts_with(&format!("runs/model/probe/heatmap, heatmap: {table} is not the file that was written")), "{said}");
     let said = chain.breaks("runs/model/config.toml", |bytes| put(bytes, "epochs = 1", "epochs = 2"));
     assert!(said.starts_with("runs/model, settings: config.toml gives"), "{said}");
     let said = chain.breaks("cohort/labels.csv", last);
@@ -184,7 +189,11 @@ fn a_run_of_an_older_version_says_what_cannot_be_recomputed() {
     std::fs::remove_file(chain.path("runs/tiles/run.json")).unwrap();
     assert!(table(&chain.verify(&[])).contains("runs/tiles\trun\tnot checked\tit is not finished"));
     let nothing = wsi(["verify", text(&chain.path("cohort/slides"))]);
-    assert!(nothing.status.code() == Some(1) && said(&nothing).contains("no run of tile, extract, train, probe"), "{}", said(&nothing));
+    assert!(
+        nothing.status.code() == Some(1) && said(&nothing).contains("no run of tile, extract, train, probe, heatmap"),
+        "{}",
+        said(&nothing)
+    );
 }
 
 fn drop_figure(summary: &mut serde_json::Value, figure: &str) {

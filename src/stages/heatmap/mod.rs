@@ -23,7 +23,7 @@ use crate::ground::interrupt;
 use crate::ground::progress::Progress;
 use crate::metrics::froc::{self, Detection};
 use crate::slides::SlideFile;
-use crate::store::heatmap::{Annotations, FILE, Froc, HeatmapFile, SCHEMA, SlideMap};
+use crate::store::heatmap::{Annotations, FILE, Froc, HeatmapFile, SCHEMA, SlideMap, TILES};
 use crate::store::leases::Leases;
 use crate::store::predictions::{self, Prediction};
 use crate::store::run::{self, Opened, Recipe, Run, Summary};
@@ -140,7 +140,11 @@ fn recipe_of(config: &Config, inputs: &Inputs, subject: &Subject) -> Result<Reci
     if inputs.slides.is_some() {
         digests.insert("sheets".to_owned(), "of the slides that were tiled".to_owned());
     }
-    Ok(Recipe { stage: "heatmap".to_owned(), settings: json!({ "heatmap": config.heatmap }), inputs: digests })
+    Ok(recipe_from(config, digests))
+}
+
+pub(super) fn recipe_from(config: &Config, inputs: BTreeMap<String, String>) -> Recipe {
+    Recipe { stage: "heatmap".to_owned(), settings: json!({ "heatmap": config.heatmap }), inputs }
 }
 
 /// Looks at every slide. Outputs in `out`: `heatmap.json`, `slides.csv`, and for each slide `tiles/<id>.csv`, `pictures/<id>.png`,
@@ -215,12 +219,14 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     write_table(&run.path("slides.csv"), &file)?;
     file.write(&run.folder)?;
     write_failed(&run, &failed)?;
+    let tables: Vec<String> = file.slides.iter().map(|map| format!("{TILES}/{}.csv", map.slide_id)).collect();
+    let digested: Vec<&str> = [FILE, "slides.csv"].into_iter().chain(tables.iter().map(String::as_str)).collect();
     let mean = mean(file.slides.iter().filter_map(|map| map.agreement.as_ref()).map(|agreement| agreement.auroc));
     let figures = json!({
         "slides": file.slides.len(),
         "attention_auroc": mean,
         "froc": file.froc.as_ref().map(|froc| froc.score),
-        "outputs": digest::outputs(&run.folder, &[FILE])?,
+        "outputs": digest::outputs(&run.folder, &digested)?,
     });
     let summary = run.finish(figures, failed)?;
     leases.close()?;

@@ -13,7 +13,7 @@ use crate::store::run::{self, Summary};
 const DEPTH: usize = 6;
 
 /// Stages of the chain, first to last.
-const CHAIN: [&str; 4] = ["tile", "extract", "train", "probe"];
+const CHAIN: [&str; 5] = ["tile", "extract", "train", "probe", "heatmap"];
 
 /// One run folder.
 pub(super) struct Run {
@@ -87,7 +87,7 @@ fn walk(folder: &Path, above: &Path, depth: usize, found: &mut Vec<Run>) -> Resu
     let context = || format!("cannot read the folder '{}'", folder.display());
     for entry in std::fs::read_dir(folder).with_context(context)? {
         let path = entry.with_context(context)?.path();
-        // A run's folders hold its outputs, and `train` its own probe.
+        // A run's folders hold its outputs, `train` its own probe and `probe` its own heatmap.
         if path.is_dir() && (!is_run || path.join(run::RECIPE).is_file()) {
             walk(&path, above, depth - 1, found)?;
         }

@@ -1,8 +1,9 @@
-//! `verify`: recomputes the chain slide → coordinates → features → checkpoint → predictions of finished runs, link by link, and names the
+//! `verify`: recomputes the chain slide → coordinates → features → checkpoint → predictions → heatmaps of finished runs, link by link, and names the
 //! first that does not hold. Reads only.
 
 mod extract;
 mod found;
+mod heatmap;
 mod probe;
 mod tile;
 mod train;
@@ -117,7 +118,8 @@ pub fn links(inputs: &Inputs) -> Result<Vec<Link>> {
             "tile" => tile::links(run, inputs, &mut add)?,
             "extract" => extract::links(run, &found, &mut add),
             "train" => train::links(run, &found, inputs, &mut add),
-            _ => probe::links(run, &found, &mut add),
+            "probe" => probe::links(run, &found, &mut add),
+            _ => heatmap::links(run, &found, &mut add),
         }
     }
     Ok(links)
@@ -155,7 +157,8 @@ fn recipe(run: &Run, config: &Config) -> Result<Recipe> {
         "tile" => super::tile::recipe_from(config, run.inputs.clone()),
         "extract" => super::extract::recipe_from(config, input("tiles")?, input("weights")?),
         "train" => super::train::recipe_from(config, run.inputs.clone()),
-        _ => super::probe::recipe_from(config, run.inputs.clone()),
+        "probe" => super::probe::recipe_from(config, run.inputs.clone()),
+        _ => super::heatmap::recipe_from(config, run.inputs.clone()),
     })
 }
 
