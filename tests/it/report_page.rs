@@ -69,9 +69,8 @@ fn curves_lie_in_their_bands_and_bins_hold_every_decision() {
     for (figure, column) in [("roc-mean-of-3-classes", "true_positive_rate"), ("precision-recall-mean-of-3-classes", "precision")] {
         let found = numbers(&out, &format!("{figure}-4-fold-by-patient-abmil-efficientnet-lite0"), &[column, "low", "high"]);
         assert!(found[0].len() >= 200, "{}", found[0].len());
-        for point in 0..found[0].len() {
-            let [value, low, high] = [0, 1, 2].map(|column: usize| found[column][point]);
-            assert!((0.0..=1.0).contains(&value) && low <= value + 1e-9 && value <= high + 1e-9, "{figure} {point}: {low} {value} {high}");
+        for ((&value, &low), &high) in found[0].iter().zip(&found[1]).zip(&found[2]) {
+            assert!((0.0..=1.0).contains(&value) && low <= value + 1e-9 && value <= high + 1e-9, "{figure}: {low} {value} {high}");
         }
     }
     let reliable =
@@ -147,8 +146,10 @@ fn the_cohort_adds_up_and_centres_are_scored_apart() {
 
 /// A heatmap run of a fold: on every annotated slide attention has this AUROC plus a hundredth for every patient.
 fn looked(root: &Path, recipe: &Recipe, fold: usize, auroc: f64) -> PathBuf {
-    let run = root.join("heatmap").join(format!("{}-{fold}", recipe.loss));
-    let scores = ScoreFile::read(&write(root, recipe, 0, fold)).unwrap();
+    let probe = write(root, recipe, 0, fold);
+    let scores = ScoreFile::read(&probe).unwrap();
+    // Where `wsi heatmap` puts it, or elsewhere.
+    let run = if recipe.loss == "ncmi" { probe.join("heatmap") } else { root.join("heatmap").join(format!("{}-{fold}", recipe.loss)) };
     let of = |slide: usize| {
         let Prediction { slide_id, patient_id, label, predicted, probabilities } = prediction(recipe, 0, slide);
         let auroc = auroc + (slide / 2) as f64 / 100.0;
