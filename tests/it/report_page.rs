@@ -1,6 +1,6 @@
 //! The parts of `wsi report`'s page and the files beside it: what adds up, what is inside what, what is said where something is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use wsi::ground::units::{Mpp, Size};
@@ -247,6 +247,23 @@ fn the_command_prints_json_on_request() {
     let printed = call(&["--json"]);
     assert_eq!(printed, std::fs::read_to_string(folder.path().join("out/pooled.json")).unwrap());
     assert!(!page(&folder.path().join("out")).is_empty() && serde_json::from_str::<Pooled>(&printed).unwrap().schema == 4);
+}
+
+#[test]
+fn recipes_of_one_name_say_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let longer = Recipe { group: "4-fold/longer", epochs: 5, ..CE };
+    cohort(folder.path(), &[NCMI, CE, longer], 1);
+    let out = reported(folder.path(), &[], Options::default());
+    let path = out.join("figures/roc-mean-of-3-classes-4-fold-by-patient-abmil-efficientnet-lite0.csv");
+    let recipes: BTreeSet<String> = table::text(&table::read(&path).unwrap(), "recipe", &path).unwrap().into_iter().collect();
+    let named: Vec<&str> = recipes.iter().map(String::as_str).collect();
+    assert_eq!(named, ["CE+LP, 3 epochs, 4-fold/ce", "CE+LP, 5 epochs, 4-fold/longer", "NCMI-LP"]);
+    // Three lines, three colours.
+    let chart = std::fs::read_to_string(path.with_extension("svg")).unwrap();
+    for colour in ["#0072B2", "#D55E00", "#009E73"] {
+        assert!(chart.contains(colour), "{colour}");
+    }
 }
 
 #[test]
