@@ -214,7 +214,7 @@ fn section(title: &str, rows: &[&Row], several: bool, recipes: Vec<String>) -> R
     let markup = html! {
         @if several { h3 { (title) } } @else { p.lead { (title) } }
         @if let Some(figure) = &figure { figure.forest { (PreEscaped(&figure.svg)) } }
-        (tables::scores(rows))
+        (tables::scores(title, rows))
     };
     Ok((markup, figure))
 }

@@ -32,9 +32,9 @@ pub(super) fn relative(one: &Difference) -> Markup {
     html! { @if share.is_finite() { (format!("{share:+.1} %").replace('-', "−")) } @else { "–" } }
 }
 
-pub(super) fn scores(rows: &[&Row]) -> Markup {
+pub(super) fn scores(title: &str, rows: &[&Row]) -> Markup {
     html! {
-        div.wide tabindex="0" role="region" aria-label="Score table" { table {
+        div.wide tabindex="0" role="region" aria-label={ "Scores, " (title) } { table {
             thead { tr {
                 th scope="col" { "Recipe" }
                 th.number scope="col" { "Macro-F1 " span.unit { "95 % interval" } }
@@ -124,9 +124,14 @@ pub(super) fn parts(of: &Parts) -> Markup {
 pub(super) fn confusion(row: &Row) -> Markup {
     let times = if row.seeds > 1 { format!(", counted over {}", names::count(row.seeds, "seed")) } else { String::new() };
     html! { figure.matrix {
-        figcaption { strong { (names::row(row)) } span.under { (row.split) (times) } }
+        figcaption { strong { (names::row(row)) } span.under { (names::setting(&row.split, &row.aggregator, "")) (times) } }
         @if fits_a_matrix(row) { (matrix(row)) } @else { (frequent(row)) }
     } }
+}
+
+/// The sweep's label, where there is one.
+fn of_group(row: &Row) -> String {
+    if row.group.is_empty() { String::new() } else { format!(", {}", row.group) }
 }
 
 /// Whether a whole matrix is shown.
@@ -136,7 +141,7 @@ pub(super) fn fits_a_matrix(row: &Row) -> bool {
 
 fn matrix(row: &Row) -> Markup {
     html! {
-        div.wide tabindex="0" role="region" aria-label={ "Confusion matrix of " (names::row(row)) } { table.confusion {
+        div.wide tabindex="0" role="region" aria-label={ "Confusion matrix of " (names::row(row)) ", " (names::setting(&row.split, &row.aggregator, "")) (of_group(row)) } { table.confusion {
             thead {
                 tr { td {} th scope="colgroup" colspan=(row.classes.len()) { "predicted" } td {} }
                 tr { th scope="col" { "true" } @for class in &row.classes { th.number scope="col" { (class) } } th.number scope="col" { "F1" } }

@@ -1,6 +1,6 @@
 //! The parts of `wsi report`'s page and the files beside it: what adds up, what is inside what, what is said where something is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use wsi::ground::units::{Mpp, Size};
@@ -69,9 +69,8 @@ fn curves_lie_in_their_bands_and_bins_hold_every_decision() {
     for (figure, column) in [("roc-mean-of-3-classes", "true_positive_rate"), ("precision-recall-mean-of-3-classes", "precision")] {
         let found = numbers(&out, &format!("{figure}-4-fold-by-patient-abmil-efficientnet-lite0"), &[column, "low", "high"]);
         assert!(found[0].len() >= 200, "{}", found[0].len());
-        for point in 0..found[0].len() {
-            let [value, low, high] = [0, 1, 2].map(|column: usize| found[column][point]);
-            assert!((0.0..=1.0).contains(&value) && low <= value + 1e-9 && value <= high + 1e-9, "{figure} {point}: {low} {value} {high}");
+        for ((&value, &low), &high) in found[0].iter().zip(&found[1]).zip(&found[2]) {
+            assert!((0.0..=1.0).contains(&value) && low <= value + 1e-9 && value <= high + 1e-9, "{figure}: {low} {value} {high}");
         }
     }
     let reliable =
@@ -147,8 +146,10 @@ fn the_cohort_adds_up_and_centres_are_scored_apart() {
 
 /// A heatmap run of a fold: on every annotated slide attention has this AUROC plus a hundredth for every patient.
 fn looked(root: &Path, recipe: &Recipe, fold: usize, auroc: f64) -> PathBuf {
-    let run = root.join("heatmap").join(format!("{}-{fold}", recipe.loss));
-    let scores = ScoreFile::read(&write(root, recipe, 0, fold)).unwrap();
+    let probe = write(root, recipe, 0, fold);
+    let scores = ScoreFile::read(&probe).unwrap();
+    // Where `wsi heatmap` puts it, or elsewhere.
+    let run = if recipe.loss == "ncmi" { probe.join("heatmap") } else { root.join("heatmap").join(format!("{}-{fold}", recipe.loss)) };
     let of = |slide: usize| {
         let Prediction { slide_id, patient_id, label, predicted, probabilities } = prediction(recipe, 0, slide);
         let auroc = auroc + (slide / 2) as f64 / 100.0;
@@ -246,6 +247,23 @@ fn the_command_prints_json_on_request() {
     let printed = call(&["--json"]);
     assert_eq!(printed, std::fs::read_to_string(folder.path().join("out/pooled.json")).unwrap());
     assert!(!page(&folder.path().join("out")).is_empty() && serde_json::from_str::<Pooled>(&printed).unwrap().schema == 4);
+}
+
+#[test]
+fn recipes_of_one_name_say_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let longer = Recipe { group: "4-fold/longer", epochs: 5, ..CE };
+    cohort(folder.path(), &[NCMI, CE, longer], 1);
+    let out = reported(folder.path(), &[], Options::default());
+    let path = out.join("figures/roc-mean-of-3-classes-4-fold-by-patient-abmil-efficientnet-lite0.csv");
+    let recipes: BTreeSet<String> = table::text(&table::read(&path).unwrap(), "recipe", &path).unwrap().into_iter().collect();
+    let named: Vec<&str> = recipes.iter().map(String::as_str).collect();
+    assert_eq!(named, ["CE+LP, 3 epochs, 4-fold/ce", "CE+LP, 5 epochs, 4-fold/longer", "NCMI-LP"]);
+    // Three lines, three colours.
+    let chart = std::fs::read_to_string(path.with_extension("svg")).unwrap();
+    for colour in ["#0072B2", "#D55E00", "#009E73"] {
+        assert!(chart.contains(colour), "{colour}");
+    }
 }
 
 #[test]

@@ -72,7 +72,10 @@ fn seen(recipe: &Judged) -> Seen {
         let lines: &[Epoch] = if watched { &probe.watched } else { &probe.history };
         (probe.scores.seed, lines.iter().filter(|line| line.measured_on.is_some()).copied().collect::<Vec<_>>())
     });
-    Seen { label: names::recipe(&recipe.group.key.loss, recipe.group.key.epochs), runs: runs.filter(|(_, run)| !run.is_empty()).collect() }
+    Seen {
+        label: names::recipe(&recipe.group.key.loss, recipe.group.key.epochs) + &recipe.suffix,
+        runs: runs.filter(|(_, run)| !run.is_empty()).collect(),
+    }
 }
 
 /// Every so many epochs, the last one included.

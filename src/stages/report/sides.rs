@@ -18,8 +18,10 @@ pub(super) struct Side<'a> {
 
 /// A recipe under the linear probe.
 pub(super) struct Judged<'a> {
-    /// `NCMI-LP`; with the sweep's label where a setting has two of the name.
+    /// `NCMI-LP`; with what differs where a setting has two of the name.
     pub name: String,
+    /// What differs; mostly empty.
+    pub suffix: String,
     /// Its colour on the whole page.
     pub series: usize,
     pub group: &'a Group<'a>,
@@ -47,7 +49,7 @@ pub(super) fn sides<'a>(groups: &'a [Group<'a>]) -> Vec<Side<'a>> {
         let key = &group.key;
         let title = names::setting(&key.split, &key.aggregator, &key.encoder);
         let name = names::recipe_and_decision(&key.loss, key.epochs, Decision::Lp);
-        let recipe = Judged { name, series: series(groups, &names::recipe(&key.loss, key.epochs)), group, pool };
+        let recipe = Judged { name, suffix: String::new(), series: series(groups, &names::recipe(&key.loss, key.epochs)), group, pool };
         match sides.iter_mut().find(|side| side.title == title) {
             Some(side) => side.recipes.push(recipe),
             None => sides.push(Side { title, recipes: vec![recipe] }),
@@ -61,15 +63,35 @@ pub(super) fn sides<'a>(groups: &'a [Group<'a>]) -> Vec<Side<'a>> {
             _ => 3,
         };
         side.recipes.sort_by_key(rank);
-        let all: Vec<String> = side.recipes.iter().map(|recipe| recipe.name.clone()).collect();
-        for recipe in &mut side.recipes {
-            let key = &recipe.group.key;
-            if all.iter().filter(|name| **name == recipe.name).count() > 1 {
-                recipe.name = format!("{}, {}", recipe.name, [key.group.as_str(), &key.settings].join(" ").trim());
-            }
-        }
+        tell_apart(&mut side.recipes);
     }
     sides
+}
+
+/// Recipes of one name get what differs between them behind it, and each a colour of its own.
+fn tell_apart(recipes: &mut [Judged]) {
+    let same: Vec<Vec<usize>> =
+        recipes.iter().map(|one| (0..recipes.len()).filter(|&other| recipes[other].name == one.name).collect()).collect();
+    for (place, same) in same.iter().enumerate().filter(|(_, same)| same.len() > 1) {
+        let differ = |of: fn(&Judged) -> String| same.iter().any(|&other| of(&recipes[other]) != of(&recipes[same[0]]));
+        let traits: [fn(&Judged) -> String; 4] = [
+            |one| names::count(one.group.key.epochs, "epoch"),
+            |one| one.group.key.group.clone(),
+            |one| format!("{} checkpoint", one.group.key.checkpoint),
+            |one| one.group.key.settings.clone(),
+        ];
+        let suffix: Vec<String> =
+            traits.into_iter().filter(|of| differ(*of)).map(|of| of(&recipes[place])).filter(|of| !of.is_empty()).collect();
+        recipes[place].suffix = suffix.iter().map(|of| format!(", {of}")).collect();
+    }
+    for place in 0..recipes.len() {
+        let taken = |series: usize| recipes[..place].iter().any(|other| other.series == series);
+        let free = (recipes[place].series..).find(|series| !taken(*series));
+        recipes[place].series = free.unwrap_or(place);
+    }
+    for recipe in recipes {
+        recipe.name.push_str(&recipe.suffix);
+    }
 }
 
 /// Place of the recipe `name` among all of the page, in order of appearance, as the score charts count them; one of none comes after all.
