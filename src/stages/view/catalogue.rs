@@ -99,7 +99,7 @@ impl Catalogue {
             run.name = format!("{} ({})", run.name, same + 1);
         }
         if let Some(folder) = run.folder.parent() {
-            self.hide(&folder.to_owned());
+            self.hide(folder);
         }
         self.runs.push(run);
     }
@@ -107,7 +107,7 @@ impl Catalogue {
     fn take_slides(&mut self, path: &Path, files: &mut BTreeMap<String, SlideFile>) -> Result<()> {
         for file in slides::list(path)? {
             if let Some(folder) = file.path.parent() {
-                self.hide(&folder.to_owned());
+                self.hide(folder);
             }
             let known = files.entry(file.id.clone()).or_insert_with(|| file.clone());
             if known.path != file.path {

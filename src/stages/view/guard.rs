@@ -111,7 +111,7 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 fn is_loopback(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
-            Some((address, port)) if address == "::1" => ("localhost", port),
+            Some(("::1", port)) => ("localhost", port),
             _ => return false,
         },
         None => host.split_at(host.find(':').unwrap_or(host.len())),

@@ -125,7 +125,7 @@ fn packed(side: u32, columns: &[(String, Vec<f32>)]) -> Vec<u8> {
     let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
     let tiles = columns.first().map_or(0, |(_, values)| values.len());
     let mut header = json!({"side": side, "tiles": tiles, "columns": names}).to_string();
-    while header.len() % 4 != 0 {
+    while !header.len().is_multiple_of(4) {
         header.push(' ');
     }
     let mut bytes = (header.len() as u32).to_le_bytes().to_vec();
