@@ -1,13 +1,11 @@
 // A browser that fails the test on an error on its console, on a request to anybody but the page's own server, and on findings of axe-core that
-// keep people out. Packages are found in BROWSER_PACKAGES, the browser in BROWSER.
+// keep people out. Needs the packages `playwright-core` and `axe-core`, and Chromium (CHROMIUM, else /usr/bin/chromium).
 
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { chromium } from "playwright-core";
 
-const require = createRequire(join(process.env.BROWSER_PACKAGES, "package.json"));
-const { chromium } = require("playwright-core");
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export const SIZES = { desk: { width: 1400, height: 900 }, phone: { width: 390, height: 844 } };
 
@@ -26,7 +24,9 @@ export async function until(page, true_of, what, argument) {
 
 /** Runs `test(open)` in a browser; `open(options, origin)` gives a new context that may speak to its origin alone. */
 export async function browsing(test) {
-  const browser = await chromium.launch({ executablePath: process.env.BROWSER, args: ["--no-sandbox"], env: { ...process.env, LD_LIBRARY_PATH: "" } });
+  const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+  // Our libraries are not the browser's.
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"], env: { ...process.env, LD_LIBRARY_PATH: "" } });
   const troubles = [];
   try {
     await test(async (options, origin) => {

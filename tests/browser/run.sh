@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# The pages in a browser: `run.sh DATA [PART…]`, with `wsi` on the PATH, the browser in BROWSER and npm's packages in BROWSER_PACKAGES. DATA is the
-# test data's folder; parts are view; without any all of them. Pictures go into BROWSER_PICTURES, if that is set. Says what it sees; ends
-# with 1 at the first thing that is not as it should be.
+# The pages in a browser: `run.sh DATA PACKAGES [PART…]`, with `wsi` on the PATH and Chromium in CHROMIUM. DATA is the test data's folder, PACKAGES one
+# that npm has put package.json's packages into; parts are report and view; without any all of them. Pictures go into BROWSER_PICTURES, if that is set.
+# Says what it sees; ends with 1 at the first thing that is not as it should be.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 data=$(cd "$1" && pwd)/lung-mil
-shift
-parts=${*:-view}
+packages=$(cd "$2" && pwd)
+shift 2
+parts=${*:-report view}
 work=$(mktemp -d)
+# A script finds packages beside itself or above.
+scripts=$work/scripts
+mkdir "$scripts" && cp "$here"/*.mjs "$scripts/" && ln -s "$packages/node_modules" "$scripts/node_modules"
 pictures=${BROWSER_PICTURES:-$work/pictures}
 mkdir -p "$pictures"
 
@@ -36,10 +40,18 @@ lung() {
   } >"$work/lung.log" 2>&1 || { tail -n 5 "$work/lung.log"; exit 1; }
 }
 
+report() {
+  lung
+  say "the report"
+  wsi report "$work/lung" --out "$work/report" >"$work/report.log" 2>&1 || { tail -n 5 "$work/report.log"; exit 1; }
+  # Our libraries are not the browser's.
+  env -u LD_LIBRARY_PATH node "$scripts/report.mjs" "$work/report/report.html" "$pictures"
+}
+
 view() {
   lung
   say "the viewer"
-  node "$here/view.mjs" "$work/lung" "$data/slides" "$data/annotations" "$pictures"
+  node "$scripts/view.mjs" "$work/lung" "$data/slides" "$data/annotations" "$pictures"
 }
 
 for part in $parts; do "$part"; done
