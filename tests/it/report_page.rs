@@ -226,7 +226,7 @@ fn where_models_look_is_compared_on_the_same_slides() {
     assert!((between.value - 0.1).abs() < 1e-9 && (between.high - between.low).abs() < 1e-9, "{between}");
     let path = out.join("attention.csv");
     assert_eq!(table::read(&path).unwrap().height(), 96);
-    assert!(out.join("figures/froc.svg").is_file());
+    assert!(out.join("figures/froc-4-fold-by-patient-abmil-efficientnet-lite0.svg").is_file());
     assert!(html.matches("data:image/jpeg").count() > 1 && html.matches("data:image/jpeg").count() <= 20);
 
     let bare = page(&reported(root, &[root.join("heatmap")], Options { thumbs: false }));

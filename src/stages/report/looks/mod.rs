@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::groups::{Group, without_fold_and_seed};
 use super::runs::Looked;
-use super::sides::series;
+use super::sides::{LINES, series};
 use crate::ground::interval::Interval;
 use crate::metrics::bootstrap::Bootstrap;
 use crate::render::blocks::{Block, Figure, Section};
@@ -39,6 +39,9 @@ pub(super) struct Found {
 
 /// Heatmap runs that differ in seed and fold only.
 struct Eyes<'a> {
+    /// `NCMI`.
+    recipe: String,
+    /// The recipe, with its epochs where a setting has two of the name.
     name: String,
     /// Which recipes are shown first: NCMI, cross-entropy, others, untrained.
     rank: usize,
@@ -100,7 +103,10 @@ pub(super) fn section(
         if !found.differences.is_empty() {
             blocks.push(Block::Table(compared(&found.differences)));
         }
-        blocks.extend(froc(&all, groups)?.map(|chart| Block::Figures(vec![chart])));
+        let charts = froc(&all, groups)?;
+        if !charts.is_empty() {
+            blocks.push(Block::Figures(charts));
+        }
     } else {
         lead.push_str(" None was given annotations: `wsi heatmap --annotations DIR` compares attention with them.");
     }
@@ -134,7 +140,7 @@ fn eyes(looked: &[Looked]) -> Vec<Eyes<'_>> {
         let setting = names::setting(&without_fold_and_seed(&file.split.name), &file.aggregator, &file.encoder);
         by_recipe.entry((setting, file.loss.clone(), file.epochs, &file.checkpoint)).or_default().push(run);
     }
-    let mut all: Vec<Eyes> = Vec::new();
+    let mut all: Vec<(usize, Eyes)> = Vec::new();
     for ((setting, loss, epochs, _), runs) in by_recipe {
         let rank = match (epochs, loss.as_str()) {
             (0, _) => UNTRAINED,
@@ -142,10 +148,17 @@ fn eyes(looked: &[Looked]) -> Vec<Eyes<'_>> {
             (_, "cross-entropy") => 1,
             _ => 2,
         };
-        all.push(Eyes { name: names::recipe(&loss, epochs), rank, setting, runs });
+        let recipe = names::recipe(&loss, epochs);
+        all.push((epochs, Eyes { name: recipe.clone(), recipe, rank, setting, runs }));
     }
-    all.sort_by(|a, b| (&a.setting, a.rank).cmp(&(&b.setting, b.rank)));
-    all
+    all.sort_by(|(_, a), (_, b)| (&a.setting, a.rank).cmp(&(&b.setting, b.rank)));
+    for place in 0..all.len() {
+        let (epochs, eyes) = &all[place];
+        if all.iter().filter(|(_, other)| (&other.setting, &other.recipe) == (&eyes.setting, &eyes.recipe)).count() > 1 {
+            all[place].1.name = format!("{}, {}", eyes.recipe, names::count(*epochs, "epoch"));
+        }
+    }
+    all.into_iter().map(|(_, eyes)| eyes).collect()
 }
 
 fn slides(all: &[Eyes]) -> usize {
@@ -156,8 +169,8 @@ fn distinct<'a>(rows: &[Seen<'a>], of: impl Fn(&Seen<'a>) -> String) -> usize {
     rows.iter().map(of).collect::<BTreeSet<_>>().len()
 }
 
-/// Mean over runs at each number of false positives; `None` where no run has one.
-fn froc(all: &[Eyes], groups: &[Group]) -> Result<Option<Figure>> {
+/// A chart for each setting, means over runs at each number of false positives; none where no run has one.
+fn froc(all: &[Eyes], groups: &[Group]) -> Result<Vec<Figure>> {
     let mean = |eyes: &Eyes| -> Vec<(f64, Interval)> {
         let points: Vec<&Vec<(f64, f64)>> = eyes.runs.iter().filter_map(|run| Some(&run.file.froc.as_ref()?.points)).collect();
         let at = |place: usize| points.iter().filter_map(|points| points.get(place)).copied().collect::<Vec<_>>();
@@ -165,27 +178,39 @@ fn froc(all: &[Eyes], groups: &[Group]) -> Result<Option<Figure>> {
             .map(|place| (at(place)[0].0, Interval::point(at(place).iter().map(|point| point.1).sum::<f64>() / points.len() as f64)))
             .collect()
     };
-    let several = all.iter().any(|eyes| eyes.setting != all[0].setting);
-    let label = |eyes: &Eyes| if several { format!("{}, {}", eyes.name, eyes.runs[0].file.aggregator) } else { eyes.name.clone() };
-    let line = |eyes: &Eyes| Line { label: label(eyes), runs: Vec::new(), mean: mean(eyes), series: series(groups, &eyes.name) };
-    let lines: Vec<Line> = all.iter().map(line).filter(|line| !line.mean.is_empty()).collect();
-    if lines.is_empty() {
-        return Ok(None);
+    let mut charts = Vec::new();
+    for side in all.chunk_by(|a, b| a.setting == b.setting) {
+        let mut lines: Vec<Line> = Vec::new();
+        for (eyes, mean) in side.iter().map(|eyes| (eyes, mean(eyes))).filter(|(_, mean)| !mean.is_empty()) {
+            let taken = |series: usize| lines.iter().any(|line| line.series == series);
+            let free = (series(groups, &eyes.recipe)..).find(|series| !taken(*series)).unwrap_or(0);
+            lines.push(Line { label: eyes.name.clone(), runs: Vec::new(), mean, series: free });
+        }
+        if lines.is_empty() {
+            continue;
+        }
+        let points: Vec<(String, f64, f64)> =
+            lines.iter().flat_map(|line| line.mean.iter().map(|(x, y)| (line.label.clone(), *x, y.value))).collect();
+        lines.truncate(LINES);
+        let setting = &side[0].setting;
+        let axes = Axes { title: "", x: "mean false positives a slide", y: "share of lesions found", doubling: true };
+        charts.push(Figure {
+            name: names::slug(&format!("froc {setting}")),
+            title: format!("FROC, mean over runs: {setting}"),
+            svg: figures::lines(
+                &lines,
+                &axes,
+                &format!("Share of lesions found over false positives a slide, {setting}; the numbers follow."),
+            )?,
+            data: vec![
+                ("recipe".to_owned(), Cells::Text(points.iter().map(|point| point.0.clone()).collect())),
+                ("false_positives_a_slide".to_owned(), Cells::Real(points.iter().map(|point| point.1).collect())),
+                ("share_of_lesions_found".to_owned(), Cells::Real(points.iter().map(|point| point.2).collect())),
+            ],
+            numbers: true,
+        });
     }
-    let points: Vec<(&str, f64, f64)> =
-        lines.iter().flat_map(|line| line.mean.iter().map(|(x, y)| (line.label.as_str(), *x, y.value))).collect();
-    let axes = Axes { title: "", x: "mean false positives a slide", y: "share of lesions found", doubling: true };
-    Ok(Some(Figure {
-        name: "froc".to_owned(),
-        title: "FROC: lesions found against false positives, mean over runs".to_owned(),
-        svg: figures::lines(&lines, &axes, "Share of lesions found over false positives a slide; the numbers follow.")?,
-        data: vec![
-            ("recipe".to_owned(), Cells::Text(points.iter().map(|point| point.0.to_owned()).collect())),
-            ("false_positives_a_slide".to_owned(), Cells::Real(points.iter().map(|point| point.1).collect())),
-            ("share_of_lesions_found".to_owned(), Cells::Real(points.iter().map(|point| point.2).collect())),
-        ],
-        numbers: true,
-    }))
+    Ok(charts)
 }
 
 fn write(path: &Path, all: &[Eyes]) -> Result<()> {
