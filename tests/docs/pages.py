@@ -83,8 +83,12 @@ def words_of(*verbs):
     if answer.returncode != 0:
         return None
     flags = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", answer.stdout))
-    listed = re.search(r"^Commands:\n(.*?)\n\n", answer.stdout, re.M | re.S)
-    commands = set(re.findall(r"^  ([a-z-]+)", listed[1], re.M)) if listed else set()
+    commands, heading = set(), ""
+    for line in answer.stdout.splitlines():
+        if re.match(r"[A-Z].*:$", line):
+            heading = line
+        elif heading not in {"", "Options:", "Arguments:"} and (verb := re.match(r"  ([a-z][a-z-]*)(  |$)", line)):
+            commands.add(verb[1])
     return flags, commands
 
 

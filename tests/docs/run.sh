@@ -82,7 +82,10 @@ put_inputs() { # BLOCK BOOK
   for name in "${names[@]}" $(grep -oE 'wsi-[0-9.]+-linux-x86_64\.tar\.zst(\.sha256)?' "$1"); do
     grep -qE "(^|[^[:alnum:]_./-])${name//./\\.}($|[^[:alnum:]_.-])" "$1" || continue
     make_input "$name" >"$work/made.txt" 2>&1 || { cat "$work/made.txt"; return 1; }
-    [ -e "$2/$name" ] || ln -s "$inputs/$name" "$2/$name"
+    case $name in
+      wsi-*) cp -n "$inputs/$name" "$2/$name" ;; # zstd opens no links
+      *) [ -e "$2/$name" ] || ln -s "$inputs/$name" "$2/$name" ;;
+    esac
   done
 }
 

@@ -20,7 +20,7 @@ wsi() {
   case ${1:-} in
     run) [ -n "${WSI_DOCS_WHOLE:-}" ] || set -- "$@" "${smaller[@]}" $(smaller_here "$2") ;;
     # A large network: one slide shows that it works.
-    extract) case " $* " in *" --encoder uni "*) ls SLIDES | head -n 1 | sed '1i slide' >.one.csv && set -- "$@" --only .one.csv ;; esac ;;
+    extract) case " $* " in *" --encoder uni "*) ls SLIDES | sed -n '1s/\.[^.]*$//p' | sed '1i slide' >.one.csv && set -- "$@" --only .one.csv ;; esac ;;
     view) look "$@"; return ;;
   esac
   command wsi "$@"
@@ -42,6 +42,14 @@ look() {
   curl -sS --fail --location --cookie-jar "$jar" --cookie "$jar" "$link" | grep -qi '<html' || { kill -INT "$viewer"; echo "the link leads to no page"; return 1; }
   kill -INT "$viewer"
   wait "$viewer"
+}
+
+# A site's file is edited after it was copied, as the page says; here for a small node.
+cp() {
+  command cp "$@"
+  case "${!#}" in
+    configs/sites/mine.toml) sed -i 's/^memory = .*/memory = "2G"/; s/^cpus = .*/cpus = 1/; s/^array = .*/array = 2/' configs/sites/mine.toml ;;
+  esac
 }
 
 until_jobs_end() {
