@@ -159,9 +159,11 @@ def wrong_blocks(page):
             yield block.line, f"nothing is known of the need '{word}'; there are {', '.join(sorted(NEEDS))}"
         if block.needs and block.language != "sh":
             yield block.line, "only a block of commands can need something"
-        for number, line in enumerate(block.text if block.language == "sh" else [], block.line + 1):
+        for number, line in enumerate(block.text, block.line + 1):
             found = CALL.match(line)
-            if found and (wrong := wrong_command(found[1].split())):
+            if found and block.language != "sh":
+                yield number, f"a command in a block of {block.language}, where nothing runs it"
+            elif found and (wrong := wrong_command(found[1].split())):
                 yield number, wrong
 
 

@@ -39,7 +39,11 @@ look() {
   done
   cat "$said"
   [ -n "$link" ] || { echo "the viewer prints no link"; return 1; }
-  curl -sS --fail --location --cookie-jar "$jar" --cookie "$jar" "$link" | grep -qi '<html' || { kill -INT "$viewer"; echo "the link leads to no page"; return 1; }
+  if ! curl -sS --fail --location --cookie-jar "$jar" --cookie "$jar" --output .view.html "$link" || ! grep -qi '<html' .view.html; then
+    kill -INT "$viewer"
+    echo "the link leads to no page"
+    return 1
+  fi
   kill -INT "$viewer"
   wait "$viewer"
 }
