@@ -23,6 +23,9 @@ fi
 work=$(mktemp -d) && chmod 755 "$work" # Slurm's munged is another user
 inputs=$work/inputs books=$work/books cluster=$work/cluster
 mkdir "$inputs" "$books" "$work/blocks"
+# Test data lie beside a checkout.
+data=$(realpath -m "${WSI_TEST_DATA:-$root/../shared/data}")
+mkdir "$books/shared" && ln -s "$data" "$books/shared/data"
 source "$here/inputs.sh"
 end() {
   if [ -d "$cluster" ]; then "$root/tests/slurm/cluster.sh" stop "$cluster" || true; fi
@@ -53,7 +56,7 @@ missing() { # NEED
       ;;
     fuzz)
       cargo fuzz --version >/dev/null 2>&1 || { echo "no cargo-fuzz"; return; }
-      [ -d "${WSI_TEST_DATA:-$root/../shared/data}" ] || echo "no test data"
+      [ -d "$data" ] || echo "no test data"
       ;;
   esac
 }
@@ -71,7 +74,6 @@ make_book() { # PAGE BOOK
   (cd "$root" && tar -c --exclude=target --exclude=corpus README.md configs docs fuzz pipelines src) | tar -x -C "$2"
   printf '#!/usr/bin/env bash\nset -euo pipefail\nsource "%s/words.sh"\nword_of_run "$@"\n' "$here" >"$2/run"
   chmod +x "$2/run"
-  [ -d "$books/../shared" ] || { mkdir "$books/../shared" && ln -s "$(realpath -m "${WSI_TEST_DATA:-$root/../shared/data}")" "$books/../shared/data"; }
 }
 
 name_of() { tr '/' '-' <<<"${1%.md}"; }
