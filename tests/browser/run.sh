@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The pages in a browser: `run.sh DATA PACKAGES [PART…]`, with `wsi` on the PATH and Chromium in CHROMIUM. DATA is the test data's folder, PACKAGES one
-# that npm has put package.json's packages into; parts are report and view; without any all of them. Pictures go into BROWSER_PICTURES, if that is set.
+# that npm has put package.json's packages into; parts are report and view; without any all of them. Pictures go into BROWSER_PICTURES, if that is set; LARGE_PAGE is
+# one more report to open.
 # Says what it sees; ends with 1 at the first thing that is not as it should be.
 set -euo pipefail
 
@@ -46,6 +47,9 @@ report() {
   wsi report "$work/lung" --out "$work/report" >"$work/report.log" 2>&1 || { tail -n 5 "$work/report.log"; exit 1; }
   # Our libraries are not the browser's.
   env -u LD_LIBRARY_PATH node "$scripts/report.mjs" "$work/report/report.html" "$pictures"
+  [ -z "${LARGE_PAGE:-}" ] && return
+  say "the report of a thousand slides"
+  env -u LD_LIBRARY_PATH node "$scripts/report.mjs" "$LARGE_PAGE" "$pictures/large"
 }
 
 view() {

