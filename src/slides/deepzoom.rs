@@ -4,7 +4,7 @@
 //! A tile that the slide stores as it is asked for is handed on as it is stored. Others are decoded, at a fraction of their size where the
 //! reader can, shrunk and encoded anew.
 //!
-//! Memory: one tile takes at most one window of [`MOST_SOURCE_PX`]² px of a stored level (12 MiB) and what the reader needs for it. Where no
+//! Memory: one tile takes at most one window of 2048² px of a stored level (12 MiB) and what the reader needs for it. Where no
 //! stored level is near enough, as on a flat slide seen from afar, a tile is made of four finer ones, one after the other.
 
 use anyhow::{Result, bail, ensure};

@@ -147,10 +147,11 @@ async function phone(page) {
   const was = await page.evaluate(title);
   await page.click("#list-toggle");
   await page.fill("#search", "lung_00");
-  await page.locator("#list li").nth(1).click();
-  await until(page, (was) => document.getElementById("title").textContent !== was, "another slide", was);
   await accessible(page, "a phone's list");
   await page.screenshot({ path: join(pictures, "view-phone-list.png") });
+  await page.locator("#list li").nth(1).click();
+  await until(page, (was) => document.getElementById("title").textContent !== was, "another slide", was);
+  same(await page.evaluate(() => document.getElementById("list-panel").hidden), true, "the list is folded away again");
 }
 
 try {

@@ -22,12 +22,16 @@ async function start() {
   const { slides, notes } = scene.catalogue;
   read(location.hash);
   scene.views = [new SlideView(element("first")), new SlideView(element("second"))];
-  scene.list = new List(scene.catalogue, open);
+  scene.list = new List(scene.catalogue, (number) => {
+    // On a phone the list lies over everything else.
+    if (isNarrow()) showList(false);
+    open(number);
+  });
   makeLayers(toggle, refresh);
   listen();
   follow();
   element("status").textContent = notes.join(" ");
-  if (window.matchMedia("(max-width: 760px)").matches) showList(false);
+  if (isNarrow()) showList(false);
   const wanted = slides.findIndex(([id]) => id === state.slide);
   if (state.slide && wanted < 0) element("status").textContent = `There is no slide '${state.slide}' here.`;
   const there = slides.findIndex(([, there]) => there);
@@ -133,6 +137,8 @@ function follow() {
     for (const event of ["pointermove", "pointerdown"]) view.picture.addEventListener(event, point);
   });
 }
+
+const isNarrow = () => window.matchMedia("(max-width: 760px)").matches;
 
 function showList(shown = element("list-panel").hidden) {
   element("list-panel").hidden = !shown;
