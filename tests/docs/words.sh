@@ -26,9 +26,20 @@ wsi() {
   command wsi "$@"
 }
 
-# The viewer runs until it is told to stop: its page is fetched as a browser would, and Ctrl-C must end it well.
+# Fetches the page as a browser does: the link gives a cookie and leads on.
+page_behind() { # LINK
+  python3 - "$1" <<'PY'
+import sys
+import urllib.request as web
+
+browser = web.build_opener(web.ProxyHandler({}), web.HTTPCookieProcessor())
+sys.exit(b"<html" not in browser.open(sys.argv[1], timeout=20).read().lower())
+PY
+}
+
+# The viewer runs until it is told to stop; Ctrl-C must end it well.
 look() {
-  local said=.view.txt jar=.view.cookies link= viewer
+  local said=.view.txt link= viewer
   command wsi "$@" >"$said" &
   viewer=$!
   for _ in $(seq 100); do
@@ -38,10 +49,9 @@ look() {
     sleep 0.2
   done
   cat "$said"
-  [ -n "$link" ] || { echo "the viewer prints no link"; return 1; }
-  if ! curl -sS --fail --location --cookie-jar "$jar" --cookie "$jar" --output .view.html "$link" || ! grep -qi '<html' .view.html; then
-    kill -INT "$viewer"
-    echo "the link leads to no page"
+  if [ -z "$link" ] || ! page_behind "$link"; then
+    kill -INT "$viewer" 2>/dev/null
+    echo "no link, or none that leads to a page"
     return 1
   fi
   kill -INT "$viewer"
