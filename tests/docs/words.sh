@@ -22,6 +22,8 @@ wsi() {
     # A large network: one slide shows that it works.
     extract) case " $* " in *" --encoder uni "*) ls SLIDES | sed -n '1s/\.[^.]*$//p' | sed '1i slide' >.one.csv && set -- "$@" --only .one.csv ;; esac ;;
     view) look "$@"; return ;;
+    # One asks again until the jobs are done; what they say is read then.
+    status) command wsi "$@" && until_jobs_end ;;
   esac
   command wsi "$@"
 }
@@ -82,8 +84,8 @@ there() { # FILE…
 }
 
 # Reading is looking whether there is something to read.
-less() { if [ $# = 0 ]; then grep -q .; else until_jobs_end && there "$@"; fi; }
-firefox() { until_jobs_end && there "$@"; }
+less() { if [ $# = 0 ]; then grep -q .; else there "$@"; fi; }
+firefox() { there "$@"; }
 
 # `./run` of a book. The demo is the script's own; tests and benchmarks would try the whole project again.
 word_of_run() {
