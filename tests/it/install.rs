@@ -7,10 +7,12 @@ use crate::program::{said, wsi};
 /// The verbs that `wsi --help` lists.
 fn verbs() -> Vec<String> {
     let help = String::from_utf8(wsi(["--help"]).stdout).unwrap();
-    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    // A description's further lines stand deeper than the verbs.
-    let verbs = listed.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    verbs.map(|line| line.split_whitespace().next().unwrap().to_owned()).filter(|verb| verb != "help").collect()
+    let listed = help.split("<COMMAND>\n").nth(1).unwrap().split("\nOptions:\n").next().unwrap();
+    // In groups: a heading, then a line a verb.
+    let lines = listed.lines().filter(|line| line.starts_with("  "));
+    let verbs: Vec<String> = lines.map(|line| line.split_whitespace().next().unwrap().to_owned()).filter(|verb| verb != "help").collect();
+    assert!(verbs.len() > 20 && verbs[0] == "tile", "{help}");
+    verbs
 }
 
 #[test]
