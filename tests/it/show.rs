@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use wsi::store::bag;
 
 use crate::program::{said, wsi};
 
@@ -23,7 +24,7 @@ fn every_step_of_the_river_is_shown_on_one_screen() {
     let random = ["--encoder", "resnet18", "--random-weights", "--device", "cpu"];
     let settings = ["split.folds=2", "split.validation=0.0", "probe.resamples=50", "train.epochs=1"].map(|setting| ["--set", setting]);
     for call in [
-        vec!["synth", "--slides-per-class", "2", "--out", &cohort],
+        vec!["synth", "--slides-per-class", "4", "--out", &cohort],
         vec!["tile", "--slides", &slides, "--out", &tiles, "--json"],
         [&["extract", "--slides", &slides, "--tiles", &tiles, "--out", &bags][..], &random].concat(),
         [&["train", "--data", &bags, "--labels", &labels, "--out", &model, "--json"][..], settings.as_flattened()].concat(),
@@ -54,9 +55,10 @@ fn every_step_of_the_river_is_shown_on_one_screen() {
     assert_eq!(json["features a tile"], 512);
 
     // A changed bag is no bag to show, and what is nothing says what there could be.
+    let features: Vec<u8> = bag::read(&bag).unwrap().features.values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let mut bytes = std::fs::read(&bag).unwrap();
-    let at = bytes.len() - 2000;
-    bytes[at] ^= 0x55;
+    let at = bytes.windows(features.len()).position(|window| window == features).unwrap();
+    bytes[at] ^= 1;
     std::fs::write(&bag, bytes).unwrap();
     let output = wsi(["show", bag.to_str().unwrap()]);
     assert!(output.status.code() == Some(1) && said(&output).contains("looks like a bag"), "{}", said(&output));

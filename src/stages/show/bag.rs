@@ -20,7 +20,7 @@ pub(super) fn show(path: &Path) -> Result<Option<Facts>> {
     {
         return Ok(Some(facts));
     }
-    let bag = bag::read(path)?;
+    let bag = bag::verify(path)?;
     let mut facts = Facts::new("bag", name(path));
     facts.add("tiles", bag.features.tiles).add("features a tile", bag.features.width);
     let values = bag.features.values.iter().map(|value| f64::from(value.to_f32()));
@@ -47,7 +47,7 @@ pub(super) fn show(path: &Path) -> Result<Option<Facts>> {
         .add("computed in", header.origin.computed.clone())
         .add("tiles of the plan", header.status.map(|status| json!(status)))
         .add("written by", format!("wsi {}", header.version))
-        .add("digests", "hold: features are those that were written");
+        .add("digests", "hold: everything in it is as it was written");
     Ok(Some(facts))
 }
 
