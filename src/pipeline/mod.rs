@@ -252,7 +252,8 @@ fn config_tree(file: &File, path: &Path) -> Result<toml::Table> {
 /// A cohort may have no annotations, and then nothing is compared.
 fn annotations(file: &File) -> Result<Option<PathBuf>> {
     let found = input(file, &file.inputs.annotations);
-    if file.data.is_some() && found.is_err() {
+    let of_cohort = file.inputs.annotations.all().iter().all(|name| name.to_string_lossy().contains("{data}"));
+    if file.data.is_some() && of_cohort && found.is_err() {
         tracing::info!("the cohort has no annotations: attention is compared with none");
         return Ok(None);
     }

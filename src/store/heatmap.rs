@@ -42,6 +42,8 @@ pub struct HeatmapFile {
     pub encoder: String,
     /// The sweep's label, as in `scores.json`.
     pub group: String,
+    /// Digest of the settings of training and probe without seed and fold, as `ScoreFile::recipe` makes it.
+    pub recipe: String,
     /// `true`, or how the labels were shuffled.
     pub labels: String,
     /// Seed of the training run.
@@ -302,6 +304,7 @@ pub(crate) mod tests {
             aggregator: "abmil".into(),
             encoder: "e".into(),
             group: String::new(),
+            recipe: String::new(),
             labels: "true".into(),
             seed: 0,
             epochs: 1,

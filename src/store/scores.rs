@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::files;
+use super::{digest, files};
 use crate::ground::interval::{Interval, null_is_nan};
 
 /// The file's name inside a probe folder.
@@ -214,12 +214,34 @@ pub struct ScoreFile {
     pub bag_folder: Option<String>,
 }
 
+/// Takes out what repeats of a recipe differ in.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, _| !["seed", "fold", "repeat"].contains(&key.as_str()));
+            map.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
 /// What files were before they said so.
 fn strict() -> String {
     "strict".to_owned()
 }
 
 impl ScoreFile {
+    /// Digest of the settings without any key called `seed`, `fold` or `repeat`: runs of one recipe have the same.
+    ///
+    /// # Errors
+    /// None in practice: settings are plain data.
+    pub fn recipe(&self) -> Result<String> {
+        let mut settings = self.settings.clone();
+        strip(&mut settings);
+        digest::settings(&settings)
+    }
+
     /// Writes `scores.json` into a probe folder.
     ///
     /// # Errors

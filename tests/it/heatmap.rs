@@ -251,6 +251,12 @@ fn every_file_says_the_same_of_a_slide() {
     let again = cohort.looked("again", &["--annotations", &drawn, "--threads", "1"]);
     assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&file).unwrap());
     cohort.looked("canvas", &["--annotations", &drawn, "--qupath-origin", "canvas"]);
+    let output = cohort.look("misspelt", &["--annotations", &drawn, "--annotation-classes", "Tumor"]);
+    assert!(
+        output.status.code() == Some(1) && said(&output).contains("no tested slide has an outline of the classes Tumor"),
+        "{}",
+        said(&output)
+    );
     let id = &file.slides[0].slide_id;
     for name in [format!("tiles/{id}.csv"), format!("pictures/{id}.png"), format!("geojson/{id}.geojson")] {
         let [one, two, canvas] = ["looked", "again", "canvas"].map(|run| std::fs::read(cohort.path(run).join(&name)).unwrap());
@@ -309,6 +315,14 @@ fn a_bad_bag_is_named_and_the_others_are_shown() {
     assert_eq!((file.slides.len(), file.slides[0].slide_id.as_str()), (4, kept.as_str()));
     let failed = std::fs::read_to_string(cohort.path("looked/failed.csv")).unwrap();
     assert_eq!(failed.lines().count(), 3, "{failed}");
+    assert!(!failed.contains(cohort.folder.path().to_str().unwrap()), "{failed}");
+    // The same folder with other bags is another run.
+    let output = cohort.look("first", &[]);
+    assert!(
+        output.status.code() == Some(1) && crate::program::said(&output).contains("other settings or inputs"),
+        "{}",
+        crate::program::said(&output)
+    );
 
     let output = cohort.look("other", &["--slides", &cohort.text("drawn")]);
     assert_eq!(output.status.code(), Some(1), "there are no slides in that folder");

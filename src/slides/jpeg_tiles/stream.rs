@@ -15,7 +15,6 @@ const QUANTISATION: u8 = 0xDB;
 const HUFFMAN: u8 = 0xC4;
 const ARITHMETIC: u8 = 0xCC;
 const RESTART_INTERVAL: u8 = 0xDD;
-const JFIF: u8 = 0xE0;
 const ADOBE: u8 = 0xEE;
 
 /// One marker with what belongs to it: `FF`, its code, two bytes of length, the rest.
@@ -83,13 +82,14 @@ pub(crate) fn whole(tables: &[u8], colour: Colour, size: (u32, u32), stored: &[u
     loop {
         let segment = segment(rest)?;
         match segment.code {
-            JFIF | ADOBE => {}
             END => bail!("the stored tile holds no picture"),
             SCAN => {
                 ensure!(framed, "the stored tile does not say its size");
                 whole.extend_from_slice(rest);
                 return Ok(());
             }
+            // Notes of cameras and people: a browser would turn or recolour by some of them, and none is of the pixels.
+            0xE0..=0xEF | 0xFE => {}
             code => {
                 if matches!(code, 0xC0..=0xCF) && !matches!(code, HUFFMAN | 0xC8 | ARITHMETIC) {
                     check_frame(segment.whole, size)?;

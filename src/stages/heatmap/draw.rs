@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use image::{Rgb, RgbImage};
 use serde_json::json;
 
@@ -16,8 +16,8 @@ use crate::render::heatmap::{Heatmap, heatmap};
 use crate::render::sheet::{Rows, sheet};
 use crate::slides::{self, ReaderChoice};
 use crate::store::annotations::qupath::{self, Objects, Outline, Tile};
-use crate::store::files;
 use crate::store::heatmap::{self, GEOJSON, PICTURES, SHEETS};
+use crate::store::{digest, files};
 use crate::tiling::picture::{THUMBNAIL_PX, jpeg, resized};
 use crate::tiling::stream;
 
@@ -50,10 +50,10 @@ impl Pens<'_> {
     ///
     /// # Errors
     /// A file that cannot be written. A slide that cannot be read is told after everything that needs no slide is there.
-    pub(super) fn draw(&self, slide_id: &str, sight: &Sight, slide: Option<&Path>) -> Result<()> {
+    pub(super) fn draw(&self, slide_id: &str, sight: &Sight, slide: Option<&slides::SlideFile>) -> Result<()> {
         heatmap::write_tiles(self.folder, slide_id, self.classes, &sight.scores)?;
         self.objects(slide_id, sight)?;
-        let opened = slide.map(|path| slides::open_with(path, ReaderChoice::from(sight.header.window.reader)));
+        let opened = slide.map(|slide| open(slide, sight));
         let read = opened.as_ref().and_then(|opened| opened.as_ref().ok());
         let thumbnail = self.thumbnail(slide_id, sight, read.map(AsRef::as_ref))?;
         for map in self.maps(sight) {
@@ -204,6 +204,15 @@ impl Pens<'_> {
             sheet(&[Rows { heading: &most, tiles: rows(&order[..half])? }, Rows { heading: &least, tiles: rows(&last)? }], SHEET_TILE_PX);
         files::write_bytes(&self.folder.join(SHEETS).join(format!("{slide_id}.jpg")), &jpeg(&picture)?)
     }
+}
+
+/// The slide of the bag.
+fn open(file: &slides::SlideFile, sight: &Sight) -> Result<Box<dyn slides::Slide>> {
+    let header = &sight.header;
+    let slide = slides::open_with(&file.path, ReaderChoice::from(header.window.reader))?;
+    let same = digest::files_fast(file.files())? == header.slide_digest;
+    ensure!(same, "'{}' is not the slide that the bag is of; give the --slides that were tiled", file.file);
+    Ok(slide)
 }
 
 /// The tiles as the encoder saw them, at the size of the sheet; `None` for one that cannot be read.

@@ -21,6 +21,8 @@ const TILES_AT_ONCE: i64 = 1024;
 /// A frozen model.
 pub(super) struct Eye {
     learner: Learner,
+    /// D
+    width: usize,
     filter: TileFilter,
     device: Device,
 }
@@ -47,7 +49,7 @@ impl Eye {
         );
         let learner = Learner::new(&trained.train, Input::Bags(features as i64), classes, trained.seed, device)?;
         checkpoint::load(&folder.join(if best { checkpoint::BEST } else { checkpoint::LAST }), &learner)?;
-        Ok(Self { learner, filter: trained.train.tiles, device })
+        Ok(Self { learner, width: features, filter: trained.train.tiles, device })
     }
 
     /// Looks at one bag.
@@ -63,6 +65,11 @@ impl Eye {
             format!("'{name}' was written by another program and does not say how large its tiles are; bring it in with `wsi bags convert`")
         })?;
         let (tiles, width) = (bag.features.tiles as i64, bag.features.width as i64);
+        ensure!(
+            bag.features.width == self.width,
+            "'{name}' has {width} features a tile, the model takes {}; it is of another encoder",
+            self.width
+        );
         ensure!(tiles > 0, "'{name}' has no tiles, so there is nothing to look at");
         let _no_gradient = tch::no_grad_guard();
         let features = Tensor::from_slice(&bag.features.values).to_kind(Kind::Float).view([tiles, width]).to_device(self.device);

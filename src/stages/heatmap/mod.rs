@@ -7,11 +7,12 @@ mod draw;
 mod look;
 mod regions;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
 use self::agree::Compared;
@@ -31,6 +32,7 @@ use crate::store::scores::{self, Decision, ScoreFile};
 use crate::store::table::{self, Cells};
 use crate::store::{bag, digest, files};
 use crate::tiling::roi::{Names, Placed, Roi, Skipped, digest_of};
+use crate::torch::autocast::exact_single;
 
 /// Paths of a call.
 #[derive(Debug, Clone, Default)]
@@ -101,7 +103,10 @@ impl Subject {
         let rows = all.remove(&Decision::Own).or_else(|| all.into_values().next()).unwrap_or_default();
         let tested: BTreeMap<String, Prediction> = rows.into_iter().map(|row| (row.slide_id.clone(), row)).collect();
         let slides = if inputs.every_bag {
-            files::names_in(&bags)?.iter().filter_map(|name| name.strip_suffix(".h5")).map(str::to_owned).collect()
+            let mut names = files::names_in(&bags)?;
+            names.retain(|name| !name.starts_with('.'));
+            names.sort();
+            names.iter().filter_map(|name| name.strip_suffix(".h5")).map(str::to_owned).collect()
         } else {
             tested.keys().cloned().collect()
         };
@@ -129,9 +134,12 @@ pub fn recipe(config: &Config, inputs: &Inputs) -> Result<Recipe> {
 }
 
 fn recipe_of(config: &Config, inputs: &Inputs, subject: &Subject) -> Result<Recipe> {
+    // A bag that cannot be read is that slide's failure, later.
+    let seal = |id: &String| bag::seal(&bag_of(&subject.bags, id)).ok().flatten();
+    let bags: Vec<_> = subject.slides.iter().map(|id| (id, seal(id))).collect();
     let mut digests = BTreeMap::from([
         ("probe".to_owned(), run::finished(&subject.probe, "probe")?.digest),
-        ("slides".to_owned(), digest::settings(&subject.slides)?),
+        ("bags".to_owned(), digest::settings(&bags)?),
     ]);
     if let Some(given) = &inputs.annotations {
         let names = subject.names();
@@ -158,7 +166,21 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     let settings = &config.heatmap;
     settings.validate()?;
     let subject = Subject::open(inputs)?;
-    let run = match Run::open(out, recipe_of(config, inputs, &subject)?)? {
+    let recipe = recipe_of(config, inputs, &subject)?;
+    if let Some(summary) = run::done(out, &recipe)? {
+        return Ok(summary);
+    }
+    let files_of_slides = inputs.slides.as_ref().map(|slides| inputs.selection.slides(slides)).transpose()?;
+    let trained = super::settings_of(&subject.train)?;
+    ensure!(!subject.slides.is_empty(), "there is no slide to look at: the probe run has no test slides");
+    let widths = subject.slides.iter().filter_map(|id| bag::read_shape(&bag_of(&subject.bags, id)).ok());
+    let width = widths.map(|(_, width)| width).find(|width| *width > 0).context("none of the bags can be read; give --data")?;
+    // Sums of floats depend on how many threads share them, and outputs must not; f32 is what was asked for.
+    tch::set_num_threads(1);
+    exact_single()?;
+    let best = subject.scores.checkpoint == "best";
+    let eye = Eye::open(&trained, &subject.train, best, width, subject.scores.classes.len(), machine.device)?;
+    let run = match Run::open(out, recipe)? {
         Opened::Done(summary) => return Ok(summary),
         Opened::Work(run) => run,
     };
@@ -170,23 +192,25 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
     if !waited {
         return Err(run.without_leases());
     }
-    let files_of_slides = inputs.slides.as_ref().map(|slides| inputs.selection.slides(slides)).transpose()?;
-    let trained = super::settings_of(&subject.train)?;
-    let first = subject.slides.first().context("there is no slide to look at: the probe run has no test slides")?;
-    let (_, width) = bag::read_shape(&bag_of(&subject.bags, first))?;
-    // Sums of floats depend on how many threads share them, and outputs must not.
-    tch::set_num_threads(1);
-    let best = subject.scores.checkpoint == "best";
-    let eye = Eye::open(&trained, &subject.train, best, width, subject.scores.classes.len(), machine.device)?;
     let scores = &subject.scores;
     let model = format!("{} with {}, seed {}", scores.aggregator, scores.loss, scores.seed);
     let pens = Pens { folder: &run.folder, settings, classes: &scores.classes, model: &model, tiles: subject.tiles.as_deref() };
 
-    let look =
-        Look { subject: &subject, eye: &eye, config, annotations: inputs.annotations.as_deref(), slides: files_of_slides.as_deref() };
+    let look = Look {
+        subject: &subject,
+        eye: &eye,
+        config,
+        annotations: inputs.annotations.as_deref(),
+        slides: files_of_slides.as_deref(),
+        nothing: RefCell::default(),
+    };
     let Seen { maps, detections, branches, failed } = look.at_all(&pens, machine.threads)?;
     let annotated = inputs.annotations.is_some() && branches > 0;
     let lesions: usize = maps.iter().filter_map(|map| Some(map.agreement.as_ref()?.lesions)).sum();
+    let nothing = look.nothing.into_inner().filter(|_| annotated && lesions == 0 && !settings.annotations.classes.is_empty());
+    if let Some(reason) = nothing {
+        bail!("no tested slide has an outline of the classes {}: {reason}", settings.annotations.classes.join(", "));
+    }
     let compared = maps.iter().filter(|map| map.agreement.is_some()).count();
     let froc = froc::sensitivities(detections, lesions, compared).map(|shares| Froc {
         points: froc::FALSE_POSITIVES.into_iter().zip(shares).collect(),
@@ -201,6 +225,7 @@ pub fn run(config: &Config, inputs: &Inputs, out: &Path, machine: &Machine) -> R
         aggregator: scores.aggregator.clone(),
         encoder: scores.encoder.clone(),
         group: scores.group.clone(),
+        recipe: scores.recipe()?,
         labels: scores.labels.clone(),
         seed: scores.seed,
         epochs: scores.epochs,
@@ -246,6 +271,8 @@ struct Look<'a> {
     config: &'a Config,
     annotations: Option<&'a Path>,
     slides: Option<&'a [SlideFile]>,
+    /// Why the first slide without a drawing of the wanted classes has none.
+    nothing: RefCell<Option<String>>,
 }
 
 /// What was seen of all slides.
@@ -262,27 +289,34 @@ impl Look<'_> {
     fn at_all(&self, pens: &Pens, threads: usize) -> Result<Seen> {
         let progress = Progress::new("slides", self.subject.slides.len());
         let failed = Mutex::new(BTreeMap::new());
+        let folders = self.folders(pens.folder);
         let note = |id: &str, error: &anyhow::Error| {
-            failed.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), super::one_line(error));
+            // Outputs hold no absolute paths.
+            let reason = folders.iter().fold(super::one_line(error), |reason, folder| reason.replace(folder, ""));
+            failed.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), reason);
         };
         let slides = self.slides;
         let mut seen = Seen::default();
         let mut lesions = 0;
         let (send, receive) = mpsc::sync_channel::<(&str, Sight)>(1);
-        let receive = Mutex::new(receive);
+        // The threads own it together: with the last of them it goes, and sending fails instead of waiting.
+        let receive = Arc::new(Mutex::new(receive));
+        let (note, progress_of) = (&note, &progress);
         std::thread::scope(|scope| -> Result<()> {
             for _ in 0..threads.max(1) {
-                scope.spawn(|| {
+                let receive = Arc::clone(&receive);
+                scope.spawn(move || {
                     loop {
                         let next = receive.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         let Ok((id, sight)) = next else { return };
-                        if let Err(error) = file_of(slides, id).and_then(|slide| pens.draw(id, &sight, slide.as_deref())) {
+                        if let Err(error) = file_of(slides, id).and_then(|slide| pens.draw(id, &sight, slide)) {
                             note(id, &error);
                         }
-                        progress.add(1, id);
+                        progress_of.add(1, id);
                     }
                 });
             }
+            drop(receive);
             let send = send; // dropped at the end of this block, which ends the threads
             for id in &self.subject.slides {
                 interrupt::check()?;
@@ -308,6 +342,16 @@ impl Look<'_> {
         progress.finish();
         seen.failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(seen)
+    }
+
+    /// Where files are that a message may name.
+    fn folders(&self, out: &Path) -> Vec<String> {
+        let of_slides = self.slides.unwrap_or_default().iter().filter_map(|slide| slide.path.parent());
+        let all = [Some(out), Some(&*self.subject.bags), self.subject.tiles.as_deref(), self.annotations].into_iter().flatten();
+        let mut folders: Vec<String> = all.chain(of_slides).map(|folder| format!("{}/", folder.display())).collect();
+        folders.sort_by_key(|folder| std::cmp::Reverse(folder.len()));
+        folders.dedup();
+        folders
     }
 
     fn at(&self, id: &str) -> Result<(Sight, SlideMap, Option<Compared>)> {
@@ -355,16 +399,19 @@ impl Look<'_> {
         }
         match Roi::read_named(given, &names, &self.config.heatmap.annotations.region()) {
             Ok(roi) => Ok(Some(Some(roi.placed(draw::canvas(sight), sight.header.bounds)?))),
-            Err(error) if error.is::<Skipped>() => Ok(Some(None)),
+            Err(error) if error.is::<Skipped>() => {
+                self.nothing.borrow_mut().get_or_insert_with(|| error.to_string());
+                Ok(Some(None))
+            }
             Err(error) => Err(error),
         }
     }
 }
 
 /// The slide's file, for its contact sheet.
-fn file_of(slides: Option<&[SlideFile]>, id: &str) -> Result<Option<PathBuf>> {
+fn file_of<'a>(slides: Option<&'a [SlideFile]>, id: &str) -> Result<Option<&'a SlideFile>> {
     let Some(slides) = slides else { return Ok(None) };
-    let found = slides.iter().find(|slide| slide.id == id).map(|slide| slide.path.clone());
+    let found = slides.iter().find(|slide| slide.id == id);
     found.map(Some).with_context(|| format!("--slides has no slide '{id}', so it has no contact sheet"))
 }
 

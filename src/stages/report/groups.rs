@@ -102,7 +102,7 @@ pub(super) fn group(probes: &[Probe]) -> Result<(Vec<Group<'_>>, Vec<String>)> {
         let collide = (1..places.len()).any(|i| places[..i].contains(&places[i]));
         let mut parts: BTreeMap<String, Group> = BTreeMap::new();
         for (probe, (repeat, fold)) in members.into_iter().zip(places) {
-            let settings = if collide { fingerprint(&probe.scores.settings)? } else { String::new() };
+            let settings = if collide { probe.scores.recipe()? } else { String::new() };
             let part =
                 parts.entry(settings.clone()).or_insert_with(|| Group { key: Key { settings, ..key.clone() }, runs: BTreeMap::new() });
             let folds = part.runs.entry(repeat.clone()).or_default();
@@ -156,21 +156,4 @@ pub(super) fn without_fold_and_seed(name: &str) -> String {
     let kept: Vec<&str> =
         name.split(", ").filter(|part| !["fold ", "repeat ", "seed "].iter().any(|word| part.starts_with(word))).collect();
     kept.join(", ")
-}
-
-/// Digest of the settings without any key called `seed`, `fold` or `repeat`.
-fn fingerprint(settings: &Value) -> Result<String> {
-    fn strip(value: &mut Value) {
-        match value {
-            Value::Object(map) => {
-                map.retain(|key, _| !["seed", "fold", "repeat"].contains(&key.as_str()));
-                map.values_mut().for_each(strip);
-            }
-            Value::Array(items) => items.iter_mut().for_each(strip),
-            _ => {}
-        }
-    }
-    let mut settings = settings.clone();
-    strip(&mut settings);
-    digest::settings(&settings)
 }

@@ -113,9 +113,20 @@ pub(super) fn find(roots: &[PathBuf]) -> Result<Found> {
         }
     }
     for (name, folder) in heatmaps {
-        let read = || Ok((HeatmapFile::read(&folder)?, digest::file(&folder.join(heatmap::FILE))?));
+        let read = || {
+            let summary = run::summary(&folder)?.context("it is not finished: the command that began it continues it")?;
+            let state = digest::bytes(serde_json::to_string(&(&summary.status, &summary.failed))?.as_bytes());
+            Ok((HeatmapFile::read(&folder)?, digest::file(&folder.join(heatmap::FILE))? + &state, summary.failed.len()))
+        };
         match read() {
-            Ok((file, digest)) => found.looked.push(Looked { name, folder, file, digest }),
+            Ok((file, digest, failed)) => {
+                if failed > 0 {
+                    found
+                        .notes
+                        .push(format!("Heatmap run '{name}': {failed} slides failed and are not among its figures, or have no picture."));
+                }
+                found.looked.push(Looked { name, folder, file, digest });
+            }
             Err(error) => drop(found.failed.insert(name, reason(&folder, error))),
         }
     }

@@ -32,8 +32,10 @@ const KINDS: [(&str, Kind); 6] = [
 /// Nothing there, nothing known, or damaged; the last names what it looked like.
 pub fn show(path: &Path) -> Result<Facts> {
     ensure!(path.exists(), "'{}' does not exist", path.display());
+    // Layouts are told by the folders above a file, too.
+    let whole = path.canonicalize()?;
     for (what, kind) in KINDS {
-        match kind(path) {
+        match kind(&whole) {
             Ok(Some(facts)) => return Ok(facts),
             Ok(None) => {}
             Err(error) => return Err(error.context(format!("'{}' looks like {what}", path.display()))),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::name;
 use crate::config::Config;
 use crate::render::facts::Facts;
+use crate::stages::one_line;
 use crate::store::files;
 use crate::store::run::{self, Summary};
 
@@ -31,18 +32,20 @@ pub(super) fn show(path: &Path) -> Result<Option<Facts>> {
 /// The runs below a folder; `None` where there is none.
 pub(super) fn below(path: &Path) -> Result<Option<Facts>> {
     let mut found = Vec::new();
-    search(path, DEPTH, &mut found)?;
+    search(path, DEPTH, &mut found);
     if found.is_empty() {
         return Ok(None);
     }
     let mut facts = Facts::new("runs", name(path));
     facts.add("runs", found.len());
-    let row = |folder: &PathBuf| -> Result<Vec<String>> {
-        let (recipe, summary) = (recipe(folder)?, run::summary(folder)?);
+    let row = |folder: &PathBuf| {
         let place = folder.strip_prefix(path).unwrap_or(folder).to_string_lossy().into_owned();
-        Ok(vec![place, recipe["stage"].as_str().unwrap_or("?").to_owned(), state(summary.as_ref())])
+        match recipe(folder).and_then(|recipe| Ok((recipe, run::summary(folder)?))) {
+            Ok((recipe, summary)) => vec![place, recipe["stage"].as_str().unwrap_or("?").to_owned(), state(summary.as_ref())],
+            Err(error) => vec![place, "?".to_owned(), one_line(&error)],
+        }
     };
-    facts.table("below it", &["folder", "stage", "state"], found.iter().map(row).collect::<Result<_>>()?);
+    facts.table("below it", &["folder", "stage", "state"], found.iter().map(row).collect());
     Ok(Some(facts))
 }
 
@@ -124,17 +127,18 @@ fn contents(folder: &Path) -> Result<Vec<String>> {
     names.iter().map(one).collect()
 }
 
-fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+/// Folders that cannot be read are passed over: they may be anybody's.
+fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     if folder.join(RECIPE).is_file() {
         found.push(folder.to_owned());
     }
+    let names = files::names_in(folder).unwrap_or_default();
     if depth == 0 {
-        return Ok(());
+        return;
     }
-    let mut below: Vec<PathBuf> =
-        files::names_in(folder)?.iter().filter(|name| !name.starts_with('.')).map(|name| folder.join(name)).collect();
+    let mut below: Vec<PathBuf> = names.iter().filter(|name| !name.starts_with('.')).map(|name| folder.join(name)).collect();
     // Links are not followed: they may lead back up.
     below.retain(|path| path.symlink_metadata().is_ok_and(|kind| kind.is_dir()));
     below.sort();
-    below.iter().try_for_each(|folder| search(folder, depth - 1, found))
+    below.iter().for_each(|folder| search(folder, depth - 1, found));
 }

@@ -94,9 +94,10 @@ impl Catalogue {
             return;
         }
         // Two folders of the same relative name stay two.
-        let same = self.runs.iter().filter(|known| known.name == run.name).count();
-        if same > 0 {
-            run.name = format!("{} ({})", run.name, same + 1);
+        let (name, mut number) = (run.name.clone(), 1);
+        while self.runs.iter().any(|known| known.name == run.name) {
+            number += 1;
+            run.name = format!("{name} ({number})");
         }
         if let Some(folder) = run.folder.parent() {
             self.hide(folder);

@@ -40,10 +40,8 @@ pub(super) struct Refusal(pub(super) StatusCode, pub(super) &'static str);
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.0, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{}\n", self.1)).into_response();
-        // What is left of a body must not be read as the next request.
-        if self.0 == StatusCode::PAYLOAD_TOO_LARGE {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
+        // Who is refused holds no connection; and what is left of a body must not be read as the next request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         response
     }
 }

@@ -3,7 +3,7 @@
 //! Bounds, however many look and whatever they ask:
 //! - 8 slides stay open, and as many more as there are threads while they are in work, each with 32 MiB of decoded tiles;
 //! - 64 MiB of encoded tiles are kept;
-//! - as many requests are worked at as there are threads, 256 wait, others are told to ask again (503); a client that goes away frees its place;
+//! - as many requests are worked at as there are threads, 64 wait, others are told to ask again (503); a client that goes away frees its place;
 //! - 128 connections, each for 10 minutes; 30 seconds for a request's head, 64 KiB of it in memory.
 //!
 //! Who may look, and what is refused: `guard`, `keys`.

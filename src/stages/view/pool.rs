@@ -18,7 +18,7 @@ const SLIDE_CACHE_BYTES: usize = 32 << 20;
 /// Encoded tiles that are kept, bytes.
 const TILE_BYTES: usize = 64 << 20;
 /// Requests that may wait for a place to work at.
-const MOST_WAITING: usize = 256;
+const MOST_WAITING: usize = 64;
 
 /// An open slide and its pyramid.
 pub(super) struct Opened {

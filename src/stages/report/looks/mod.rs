@@ -134,11 +134,11 @@ pub(super) fn missing() -> Section {
 
 /// By recipe; true labels only.
 fn eyes(looked: &[Looked]) -> Vec<Eyes<'_>> {
-    let mut by_recipe: BTreeMap<(String, String, usize, &str), Vec<&Looked>> = BTreeMap::new();
+    let mut by_recipe: BTreeMap<(String, String, usize, [&str; 3]), Vec<&Looked>> = BTreeMap::new();
     for run in looked.iter().filter(|run| run.file.labels == "true") {
         let file = &run.file;
         let setting = names::setting(&without_fold_and_seed(&file.split.name), &file.aggregator, &file.encoder);
-        by_recipe.entry((setting, file.loss.clone(), file.epochs, &file.checkpoint)).or_default().push(run);
+        by_recipe.entry((setting, file.loss.clone(), file.epochs, [&file.checkpoint, &file.group, &file.recipe])).or_default().push(run);
     }
     let mut all: Vec<(usize, Eyes)> = Vec::new();
     for ((setting, loss, epochs, _), runs) in by_recipe {
@@ -154,9 +154,25 @@ fn eyes(looked: &[Looked]) -> Vec<Eyes<'_>> {
     all.sort_by(|(_, a), (_, b)| (&a.setting, a.rank).cmp(&(&b.setting, b.rank)));
     for place in 0..all.len() {
         let (epochs, eyes) = &all[place];
-        if all.iter().filter(|(_, other)| (&other.setting, &other.recipe) == (&eyes.setting, &eyes.recipe)).count() > 1 {
-            all[place].1.name = format!("{}, {}", eyes.recipe, names::count(*epochs, "epoch"));
+        let alike: Vec<_> = all.iter().filter(|(_, other)| (&other.setting, &other.recipe) == (&eyes.setting, &eyes.recipe)).collect();
+        // Recipes of one name say what they differ in.
+        let differ = |of: fn(&(usize, Eyes)) -> String| alike.iter().any(|other| of(other) != of(&all[place]));
+        let file = |one: &(usize, Eyes)| one.1.runs.first().map(|run| run.file.clone());
+        let mut name = eyes.recipe.clone();
+        if differ(|one| one.0.to_string()) {
+            name += &format!(", {}", names::count(*epochs, "epoch"));
         }
+        if let Some(file) = file(&all[place]) {
+            if differ(|one| one.1.runs[0].file.checkpoint.clone()) {
+                name += &format!(", {} checkpoint", file.checkpoint);
+            }
+            if differ(|one| one.1.runs[0].file.group.clone()) {
+                name += &format!(", {}", file.group);
+            } else if differ(|one| one.1.runs[0].file.recipe.clone()) {
+                name += &format!(", settings {}", file.recipe);
+            }
+        }
+        all[place].1.name = name;
     }
     all.into_iter().map(|(_, eyes)| eyes).collect()
 }

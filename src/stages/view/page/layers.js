@@ -18,6 +18,7 @@ export function toggle(key, visible = !shown(key)) {
 /** Fetches what is shown and not here yet. */
 export async function load() {
   const { about, number, turn } = scene;
+  if (!about) return; // the slide is being opened, which loads them
   const wanted = [];
   const want = (key, wants, path, get, take) => {
     if (wants && !scene.troubles.has(key)) wanted.push(fetchLayer(turn, key, () => get(`/api/slides/${number}/${path}`), take));

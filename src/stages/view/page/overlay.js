@@ -20,7 +20,9 @@ export class Overlay {
     this.tissue = null;
     this.drawn = null;
     this.marks = [];
-    /** `[x, y, width, height]` of the slide that cannot be read. */
+    /** Number of the slide's finest level. */
+    this.finest = 0;
+    /** What cannot be read: `box`, `[x, y, width, height]` of the slide, and the `level` of the tile. */
     this.unreadable = [];
   }
 
@@ -69,7 +71,9 @@ export class Overlay {
     if (this.drawn) outline(pen, sight, this.drawn, "#d00000", 2.5, 0);
     pen.setTransform(dense, 0, 0, dense, 0, 0);
     pen.globalAlpha = 1;
-    for (const box of this.unreadable) hatch(pen, sight, box);
+    // A coarse tile that is lost says nothing of the finer ones over it, which are what is looked at.
+    const level = Math.floor(this.finest + Math.min(0, Math.log2(scale * dense)));
+    for (const { box, level: of } of this.unreadable) if (of >= level) hatch(pen, sight, box);
     for (const [x, y, side] of this.marks) {
       for (const [colour, thick] of [["#000000", 4], ["#ffffff", 2]]) {
         pen.strokeStyle = colour;

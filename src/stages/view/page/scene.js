@@ -31,7 +31,7 @@ export const scene = {
 
 /** Forgets a slide for another. */
 export function clear() {
-  Object.assign(scene, { maps: new Map(), grid: null, tissue: null, annotations: null, troubles: new Map() });
+  Object.assign(scene, { about: null, maps: new Map(), grid: null, tissue: null, annotations: null, troubles: new Map() });
   scene.top = { tiles: [], at: -1, values: null };
 }
 
@@ -51,7 +51,7 @@ export const mapOf = (name) => scene.maps.get(runNumber(name));
 
 /** A run's name less the folders that all heatmap runs of the slide are in. */
 export function shortName(name) {
-  const names = scene.about.layers.maps.map((run) => scene.catalogue.runs[run].name);
+  const names = (scene.about?.layers.maps ?? []).map((run) => scene.catalogue.runs[run].name);
   return short(names)[names.indexOf(name)] ?? name;
 }
 

@@ -13,6 +13,9 @@ const standIn = document.createElementNS("urn:wsi", "style");
 standIn.setAttribute("data-openseadragon-mobile-css", "");
 document.head.append(standIn);
 
+/** Further tries of a tile. */
+const RETRIES = 2;
+
 export class SlideView {
   constructor(section) {
     this.section = section;
@@ -26,7 +29,8 @@ export class SlideView {
       loadTilesWithAjax: true,
       imageLoaderLimit: 6,
       preserveImageSizeOnResize: true,
-      tileRetryMax: 2,
+      tileRetryMax: RETRIES,
+      timeout: 600_000, // the first look at a slide without coarse levels takes its time
       tileRetryDelay: 1000,
       animationTime: window.matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.6,
       maxZoomPixelRatio: 4,
@@ -64,6 +68,7 @@ export class SlideView {
       this.say(`This slide cannot be shown: ${about.error}`);
       return;
     }
+    this.overlay.finest = about.levels - 1;
     const [tileWidth, tileHeight] = about.tile;
     const opened = new Promise((resolve) => this.viewer.addOnceHandler("open", resolve));
     this.viewer.open({
@@ -79,16 +84,20 @@ export class SlideView {
   }
 
   /** Marks what cannot be read where it is, and says why. */
-  async lost({ tile, maxReached }) {
-    if (!maxReached || !this.about) return;
+  async lost({ tile, tiledImage, tries }) {
+    const now = () => this.about && tiledImage === this.viewer.world.getItemAt(0);
+    if (tries <= RETRIES || !now()) return;
     const { width } = this.about;
     const { x, y, width: wide, height: high } = tile.bounds;
-    this.overlay.unreadable.push([x * width, y * width, wide * width, high * width]);
+    const reason = await data.reason(tile.getUrl());
+    // Read after all, or another slide is open meanwhile.
+    if (!reason || !now()) return;
+    const { unreadable } = this.overlay;
+    unreadable.push({ box: [x * width, y * width, wide * width, high * width], level: tile.level });
     this.overlay.ask();
-    this.reason ??= data.reason(tile.getUrl());
-    const reason = await this.reason;
-    const count = this.overlay.unreadable.length;
-    const detail = `${count === 1 ? "a place" : `${count} places`}, striped, cannot be read. ${count === 1 ? "It" : "The first"}: ${reason}`;
+    this.reason ??= reason;
+    const count = unreadable.length;
+    const detail = `${count === 1 ? "a place" : `${count} places`}, striped, cannot be read. ${count === 1 ? "It" : "The first"}: ${this.reason}`;
     this.section.dispatchEvent(new CustomEvent("trouble", { detail }));
   }
 
