@@ -224,7 +224,7 @@ fn heatmap_run(folder: &Path, slide_id: &str) {
     let tiles = TileScores::new(coords, vec![vec![0.5, 0.3, 0.2]], vec![vec![0.9, 0.2, 0.5], vec![0.1, 0.8, 0.5]]);
     heatmap::write_tiles(folder, slide_id, &classes, &tiles).unwrap();
     let file: heatmap::HeatmapFile = serde_json::from_value(json!({
-        "schema": 1, "classes": classes, "loss": "ncmi", "aggregator": "abmil", "encoder": "none", "group": "", "labels": "true", "seed": 0,
+        "schema": 1, "classes": classes, "loss": "ncmi", "aggregator": "abmil", "encoder": "none", "group": "", "recipe": "", "labels": "true", "seed": 0,
         "epochs": 1, "checkpoint": "last", "branches": 1, "origin": "bounds", "train_folder": "../train", "tile_folder": null, "bag_folder": "../bags",
         "split": scores::Split { name: "all".into(), digest: "0".into(), kind: scores::SplitKind::Holdout, fold: 0, folds: 1 },
         "annotations": null, "froc": null,
