@@ -212,7 +212,7 @@ impl TileScores {
 }
 
 /// For each value the share of values below it, and half of those equal to it.
-pub fn percentiles(values: &[f64]) -> Vec<f64> {
+fn percentiles(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let share = |value: &f64| {

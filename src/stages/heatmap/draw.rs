@@ -245,7 +245,7 @@ fn pixels(sight: &Sight, tiles: &[usize], slide_id: &str, slide: &dyn slides::Sl
     Ok(found)
 }
 
-/// The slide's canvas; [`super::check`] has seen that it is known.
+/// The slide's canvas, which `turns` has seen to be known before anything is drawn.
 pub(super) fn canvas(sight: &Sight) -> Size {
     sight.header.canvas.unwrap_or(Size { width: 1, height: 1 })
 }
